@@ -1,0 +1,76 @@
+import type { ErrorCode } from '../errors.ts'
+import type { ScalarType } from '../event/types.ts'
+
+/** How a value came to be. The names are the wire names; the numbers are the wire numbers. */
+export const Status = { PRESENT: 1, NULL: 2, NOT_FOUND: 3, EXPIRED: 4, OVERFLOW: 5, STALE: 6, ERROR: 7 } as const
+export type StatusName = keyof typeof Status
+export type StatusCode = (typeof Status)[StatusName]
+
+const statusNames = Object.fromEntries(Object.entries(Status).map(([name, code]) => [code, name])) as Record<
+  number,
+  StatusName
+>
+export const statusName = (code: number): StatusName => statusNames[code] ?? 'ERROR'
+
+/** A status with a value beside it. */
+export const hasValue = (status: number): boolean => status === Status.PRESENT || status === Status.STALE
+
+export type ValueType =
+  { readonly kind: 'scalar'; readonly type: ScalarType } | { readonly kind: 'list'; readonly of: ScalarType }
+
+export const scalarOf = (type: ScalarType): ValueType => ({ kind: 'scalar', type })
+export const formatValueType = (type: ValueType): string => (type.kind === 'scalar' ? type.type : `list<${type.of}>`)
+
+/** Values of one scalar type by row. What stands at a row without a value is the type's zero. */
+export type ScalarValues =
+  | { readonly type: 'float64'; readonly values: Float64Array }
+  | { readonly type: 'timestamp'; readonly values: Float64Array }
+  | { readonly type: 'int32'; readonly values: Int32Array }
+  | { readonly type: 'int64'; readonly values: BigInt64Array }
+  | { readonly type: 'bool'; readonly values: Uint8Array }
+  | { readonly type: 'string'; readonly values: string[] }
+
+/** Lists by row: row i holds items[ends[i - 1] ?? 0 .. ends[i]). Items are never null. */
+export interface ListValues {
+  readonly type: 'list'
+  readonly ends: Int32Array
+  readonly items: ScalarValues
+}
+
+/** One feature for every row of a reply or a training set. */
+export interface FeatureColumn {
+  /** `view:feature`, or the name of a derived feature. */
+  readonly name: string
+  readonly type: ValueType
+  /** Hex SHA-256 over everything that can change a value. */
+  readonly fingerprint: string
+  readonly statuses: Uint8Array
+  readonly values: ScalarValues | ListValues
+  /** Codes of the rows whose status is ERROR. */
+  readonly errors: readonly { readonly row: number; readonly code: ErrorCode }[]
+}
+
+/** A value as people see it: int64 a bigint, a list an array, absent null. */
+export type FeatureValue = string | boolean | number | bigint | null | readonly (string | boolean | number | bigint)[]
+
+function scalarAt(values: ScalarValues, index: number): string | boolean | number | bigint {
+  switch (values.type) {
+    case 'bool':
+      return values.values[index] === 1
+    case 'string':
+      return values.values[index] ?? ''
+    default:
+      return values.values[index] as number | bigint
+  }
+}
+
+/** The value of a row, null where its status carries none. */
+export function valueAt(column: FeatureColumn, row: number): FeatureValue {
+  if (!hasValue(column.statuses[row] as number)) return null
+  const values = column.values
+  if (values.type !== 'list') return scalarAt(values, row)
+  const from = row === 0 ? 0 : (values.ends[row - 1] as number)
+  const list: (string | boolean | number | bigint)[] = []
+  for (let index = from; index < (values.ends[row] as number); index++) list.push(scalarAt(values.items, index))
+  return list
+}

@@ -1,0 +1,66 @@
+import type { Brand } from '../brand.ts'
+
+/** Index of a record in its partition, from 0. */
+export type Offset = Brand<number, 'Offset'>
+export const offset = (index: number): Offset => index as Offset
+export const offsetZero = offset(0)
+
+/** How far one partition is covered: everything below `next`, in log epoch `epoch`. */
+export interface PartitionPosition {
+  readonly epoch: number
+  readonly next: Offset
+}
+
+/**
+ * The source offsets that a state covers, per stream and partition (index = partition). Written in the same atomic
+ * write as the state. A stream that is absent is covered up to 0.
+ */
+export interface Position {
+  readonly logId: string
+  readonly streams: Readonly<Record<string, readonly PartitionPosition[]>>
+}
+
+export const emptyPosition = (logId: string): Position => ({ logId, streams: {} })
+
+export const nextOffset = (position: Position, stream: string, partition: number): Offset =>
+  position.streams[stream]?.[partition]?.next ?? offsetZero
+
+/** Total records covered, over all streams or one. */
+export function recordCount(position: Position, stream?: string): number {
+  let total = 0
+  for (const [name, partitions] of Object.entries(position.streams)) {
+    if (stream === undefined || name === stream) for (const partition of partitions) total += partition.next
+  }
+  return total
+}
+
+/** The greatest position that both cover: the minimum per partition. Commutative, associative, idempotent. */
+export function meet(a: Position, b: Position): Position {
+  const streams: Record<string, PartitionPosition[]> = {}
+  for (const name of Object.keys(a.streams)
+    .filter((stream) => stream in b.streams)
+    .sort()) {
+    const left = a.streams[name] ?? []
+    const right = b.streams[name] ?? []
+    const partitions: PartitionPosition[] = []
+    for (let index = 0; index < Math.min(left.length, right.length); index++) {
+      const l = left[index] as PartitionPosition
+      const r = right[index] as PartitionPosition
+      partitions.push(l.next <= r.next ? l : r)
+    }
+    streams[name] = partitions
+  }
+  return { logId: a.logId, streams }
+}
+
+/** True when `a` covers all that `b` covers. */
+export function covers(a: Position, b: Position): boolean {
+  return Object.entries(b.streams).every(([stream, partitions]) =>
+    partitions.every((wanted, partition) => nextOffset(a, stream, partition) >= wanted.next),
+  )
+}
+
+export const samePosition = (a: Position, b: Position): boolean => a.logId === b.logId && covers(a, b) && covers(b, a)
+
+/** The opaque token of a reply: base64url of the position. */
+export const encodeToken = (position: Position): string => Buffer.from(JSON.stringify(position)).toString('base64url')

@@ -1,0 +1,33 @@
+/**
+ * Field types and columns of events. A batch of events is columns of one length, not objects: the hot path reads typed
+ * arrays by index.
+ */
+export type ScalarType = 'string' | 'bool' | 'int32' | 'int64' | 'float64' | 'timestamp'
+
+export interface FieldType {
+  readonly type: ScalarType
+  readonly nullable?: true
+  /** float64 only: NaN and the infinities are values, not dead letters. */
+  readonly allowNonFinite?: true
+}
+
+/** Distinct strings, each once; its index is its code. Grows only, so a code keeps its meaning while the process lives. */
+export interface StringTable {
+  readonly strings: readonly string[]
+}
+
+/** One byte per row, 1 where the value is null; null when no row is. What `values` holds at a null is unspecified. */
+export type NullMask = Uint8Array | null
+
+export type Column =
+  | { readonly type: 'float64'; readonly values: Float64Array; readonly nulls: NullMask }
+  | { readonly type: 'timestamp'; readonly values: Float64Array; readonly nulls: NullMask }
+  | { readonly type: 'int32'; readonly values: Int32Array; readonly nulls: NullMask }
+  | { readonly type: 'int64'; readonly values: BigInt64Array; readonly nulls: NullMask }
+  | { readonly type: 'bool'; readonly values: Uint8Array; readonly nulls: NullMask }
+  | { readonly type: 'string'; readonly values: Int32Array; readonly table: StringTable; readonly nulls: NullMask }
+
+export type ColumnOf<T extends ScalarType> = Extract<Column, { readonly type: T }>
+
+/** A value of one field as people write it: int64 is a bigint, a timestamp epoch milliseconds. */
+export type Scalar = string | boolean | number | bigint | null

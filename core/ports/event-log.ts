@@ -1,0 +1,68 @@
+import type { Offset } from '../event/position.ts'
+
+/** A partition of a stream: `epochs[i]` began at `firstOffset`; the last one is current. */
+export interface PartitionInfo {
+  readonly epochs: readonly { readonly epoch: number; readonly firstOffset: Offset }[]
+  readonly start: Offset
+  /** One past the newest readable record. */
+  readonly end: Offset
+}
+
+/** Whole RecordBatch v2 (magic 2) batches of one partition, back to back, as the log holds them. */
+export interface LogChunk {
+  readonly bytes: Uint8Array
+  /** Offset of the first record in `bytes` (it may lie below the asked one: batches are not cut). */
+  readonly baseOffset: Offset
+  /** Where the next fetch goes on; equal to the asked offset when nothing was there. */
+  readonly nextOffset: Offset
+}
+
+export interface LogRecord {
+  readonly key: Uint8Array | null
+  readonly value: Uint8Array
+  /** knownAt, epoch milliseconds; raised to the partition's running maximum where it is below. */
+  readonly timestampMs: number
+}
+
+export interface AppendResult {
+  readonly epoch: number
+  readonly firstOffset: Offset
+  readonly nextOffset: Offset
+  /** Records whose timestamp was raised to the partition's running maximum. */
+  readonly clamped: number
+}
+
+/** Makes an append repeatable: the n-th record that `producerId` ever appends to the partition has sequence n. */
+export interface ProducerIdentity {
+  readonly producerId: bigint
+  readonly baseSequence: number
+}
+
+/**
+ * The only truth: partitioned, append-only, offsets dense from 0.
+ *
+ * Laws:
+ * - What `append` returned is read by every later `fetch`, in order, byte for byte; a crash cuts only what was not
+ *   acknowledged, and a cut begins a new epoch.
+ * - One append is all or nothing, and is one or more whole batches.
+ * - Timestamps never decrease within a partition.
+ * - `fetch` at the end answers an empty chunk and does not wait; beyond the end it is FS_REQUEST_INVALID.
+ * Errors: FS_STREAM_UNKNOWN, FS_LOG_CORRUPT, FS_LOCKED (append without the writer's lock), FS_CLOSED.
+ */
+export interface EventLog {
+  /** Drawn once when the log is made. */
+  readonly logId: string
+  /** Makes a stream; does nothing when it is there with as many partitions, else FS_DEFINITION_INVALID. */
+  create(stream: string, options: { readonly partitions: number }): Promise<void>
+  /** Partitions of a stream by index, or null when there is no such stream. Reflects appends of other processes. */
+  describe(stream: string): Promise<readonly PartitionInfo[] | null>
+  append(
+    stream: string,
+    partition: number,
+    records: readonly LogRecord[],
+    producer?: ProducerIdentity,
+  ): Promise<AppendResult>
+  fetch(stream: string, partition: number, from: Offset, maxBytes: number): Promise<LogChunk>
+  /** The sequence after the last one appended by `producerId`, 0 when there is none. */
+  nextSequence(stream: string, partition: number, producerId: bigint): Promise<number>
+}

@@ -1,0 +1,70 @@
+import type { DeadLetter } from '../event/batch.ts'
+import type { Position } from '../event/position.ts'
+
+/** What a shard's rows cover, written with them. `newestEventTimeMs`: newest accepted event per stream, for `clock: 'newestEvent'`. */
+export interface ShardPosition {
+  readonly position: Position
+  readonly newestEventTimeMs: Readonly<Record<string, number>>
+}
+
+/** The right to write a shard: refused once a later one was taken. */
+export interface ShardLease {
+  readonly shard: number
+  readonly epoch: number
+  readonly nonce: string
+}
+
+export interface RowWrite {
+  readonly view: string
+  /** Canonical entity key, at most 1,024 bytes. */
+  readonly key: Uint8Array
+  readonly row: Uint8Array
+}
+
+export interface ShardFlush {
+  readonly lease: ShardLease
+  /** Where the store must stand (null: empty). Guards against a lost or doubled flush. */
+  readonly from: ShardPosition | null
+  readonly to: ShardPosition
+  readonly rows: readonly RowWrite[]
+  readonly deadLetters: readonly DeadLetter[]
+}
+
+/** What the store did with one shard's flush. */
+export type FlushOutcome =
+  | { readonly kind: 'applied' }
+  | { readonly kind: 'already-applied' }
+  | { readonly kind: 'gap'; readonly found: ShardPosition | null }
+  | { readonly kind: 'fenced'; readonly byEpoch: number }
+
+export interface RowRead {
+  /** One per key asked, in order; null where there is no row. */
+  readonly rows: readonly (Uint8Array | null)[]
+  /** One per key asked: the position of the key's shard, read atomically with the row; null before the first flush. */
+  readonly positions: readonly (ShardPosition | null)[]
+}
+
+/**
+ * Latest state by (view, entity key), which is the state of the worker as well.
+ *
+ * Laws:
+ * - A flush is atomic per shard: rows, dead letters and position, or nothing. Validate first, write last.
+ * - fenced when the lease is not the newest; gap when `from` is not where the shard stands; already-applied when it
+ *   stands at `to`. So a flush that is sent again is harmless.
+ * - A read sees each shard's rows at exactly the position that it returns.
+ * - A dead letter is kept once per (scope, stream, partition, offset).
+ * A store holds one *generation* (the fingerprint of the projection that built it); rows of another are never seen.
+ */
+export interface OnlineStore {
+  /** Takes shards with an epoch above every earlier one, and says where each stands. */
+  acquire(
+    shards: readonly number[],
+  ): Promise<readonly { readonly lease: ShardLease; readonly position: ShardPosition | null }[]>
+  apply(flushes: readonly ShardFlush[]): Promise<readonly FlushOutcome[]>
+  read(view: string, shards: readonly number[], keys: readonly Uint8Array[]): Promise<RowRead>
+  /** Positions of shards, by the order asked. */
+  positions(shards: readonly number[]): Promise<readonly (ShardPosition | null)[]>
+  /** Every row of a view, ordered by key bytes within a shard, shards ascending. */
+  scan(view: string): AsyncIterable<{ readonly shard: number; readonly key: Uint8Array; readonly row: Uint8Array }>
+  deadLetters(): AsyncIterable<DeadLetter>
+}

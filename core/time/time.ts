@@ -1,0 +1,45 @@
+import type { Brand } from '../brand.ts'
+import { FeatureStoreError } from '../errors.ts'
+
+/** When it happened: epoch milliseconds, UTC. A declared field of the payload. */
+export type EventTimeMs = Brand<number, 'EventTimeMs'>
+/** When the log had it: epoch milliseconds, UTC, never decreasing within a partition. */
+export type KnownAtMs = Brand<number, 'KnownAtMs'>
+
+export const eventTimeMs = (epochMs: number): EventTimeMs => epochMs as EventTimeMs
+export const knownAtMs = (epochMs: number): KnownAtMs => epochMs as KnownAtMs
+
+/** Knows everything: an as-of without a bound on knowledge. */
+export const everythingKnown = knownAtMs(Number.POSITIVE_INFINITY)
+
+export const minuteMs = 60_000
+export const hourMs = 60 * minuteMs
+export const dayMs = 24 * hourMs
+
+/** The first and last instants an event may carry: years 0001 to 9998, so that no sum with a window leaves the exact integers. */
+export const earliestMs = -62_135_596_800_000
+export const latestMs = 253_370_764_799_999
+
+const zonedIso = /^[+-]?\d{4,6}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})$/i
+
+/**
+ * An instant, from epoch milliseconds or ISO 8601 with a zone. A local time has no instant and is refused.
+ *
+ * Units:  epoch milliseconds, UTC; a fraction of a millisecond is cut off downwards.
+ * Errors: FS_TIME_INVALID (invalid).
+ */
+export function parseInstant(input: unknown, what: string): number {
+  if (typeof input === 'number' && Number.isSafeInteger(input)) return input
+  if (typeof input === 'bigint' && Number.isSafeInteger(Number(input))) return Number(input)
+  if (typeof input === 'string') {
+    const text = input.trim()
+    if (/^[+-]?\d+$/.test(text) && Number.isSafeInteger(Number(text))) return Number(text)
+    if (zonedIso.test(text)) {
+      const parsed = Date.parse(text.replace(' ', 'T').replace(/([+-]\d{2})(\d{2})$/, '$1:$2'))
+      if (Number.isSafeInteger(parsed)) return parsed
+    }
+  }
+  throw new FeatureStoreError('FS_TIME_INVALID', `${what}: ${JSON.stringify(String(input))} is not an instant`)
+}
+
+export const formatInstant = (epochMs: number): string => new Date(epochMs).toISOString()
