@@ -46,6 +46,8 @@ export interface FeatureColumn {
   readonly fingerprint: string
   readonly statuses: Uint8Array
   readonly values: ScalarValues | ListValues
+  /** A count: where no event is visible at all (NOT_FOUND) its value is 0, not null. */
+  readonly counts?: true
   /** Codes of the rows whose status is ERROR. */
   readonly errors: readonly { readonly row: number; readonly code: ErrorCode }[]
 }
@@ -66,7 +68,8 @@ function scalarAt(values: ScalarValues, index: number): string | boolean | numbe
 
 /** The value of a row, null where its status carries none. */
 export function valueAt(column: FeatureColumn, row: number): FeatureValue {
-  if (!hasValue(column.statuses[row] as number)) return null
+  const status = column.statuses[row] as number
+  if (!hasValue(status) && !(column.counts === true && status === Status.NOT_FOUND)) return null
   const values = column.values
   if (values.type !== 'list') return scalarAt(values, row)
   const from = row === 0 ? 0 : (values.ends[row - 1] as number)

@@ -38,8 +38,10 @@ export type FlushOutcome =
   | { readonly kind: 'fenced'; readonly byEpoch: number }
 
 export interface RowRead {
-  /** One per key asked, in order; null where there is no row. */
+  /** One per key asked, in order; null where there is no row, or where it is corrupt. */
   readonly rows: readonly (Uint8Array | null)[]
+  /** Indices of keys whose row is there but fails its checksum. */
+  readonly corrupt?: readonly number[]
   /** One per key asked: the position of the key's shard, read atomically with the row; null before the first flush. */
   readonly positions: readonly (ShardPosition | null)[]
 }

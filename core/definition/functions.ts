@@ -1,0 +1,118 @@
+import { FeatureStoreError, notYet } from '../errors.ts'
+import type { ScalarType } from '../event/types.ts'
+import type { BoolExpr, Expr } from './expressions.ts'
+import type { AggregationDefinition, WindowDefinition } from './types.ts'
+
+type Number = 'int32' | 'int64' | 'float64'
+
+/** Length of time in milliseconds. */
+const duration =
+  (unitMs: number) =>
+  (count: number): number => {
+    const ms = count * unitMs
+    if (!Number.isSafeInteger(ms) || ms <= 0) {
+      throw new FeatureStoreError(
+        'FS_DEFINITION_INVALID',
+        `a duration of ${count} x ${unitMs} ms is not a positive number of milliseconds`,
+      )
+    }
+    return ms
+  }
+export const seconds = duration(1_000)
+export const minutes = duration(60_000)
+export const hours = duration(3_600_000)
+export const days = duration(86_400_000)
+
+/** Options of a window that the design has and this version refuses. */
+export interface WindowOptions {
+  readonly resolution?: 'exact' | string
+  readonly endsBefore?: number
+}
+
+/** An aggregation, over its lifetime (within the view's ttl) until `over` gives it a window. `T` is the type of its value. */
+export class FeatureBuilder<T extends ScalarType | `list<${ScalarType}>`> {
+  readonly aggregation: AggregationDefinition
+  readonly window: WindowDefinition
+  /** Only for the type checker: never set. */
+  declare readonly valueType: T
+
+  constructor(aggregation: AggregationDefinition, window: WindowDefinition = { kind: 'lifetime' }) {
+    this.aggregation = aggregation
+    this.window = window
+  }
+
+  /** The sliding window [T - spanMs, T), exact to the event. */
+  over(spanMs: number, options: WindowOptions = {}): FeatureBuilder<T> {
+    if (typeof spanMs !== 'number') throw notYet(`the window ${JSON.stringify(spanMs)}`)
+    if (!Number.isSafeInteger(spanMs) || spanMs <= 0) {
+      throw new FeatureStoreError(
+        'FS_DEFINITION_INVALID',
+        `a window of ${spanMs} ms: it must be a positive number of milliseconds`,
+      )
+    }
+    if (options.resolution !== undefined && options.resolution !== 'exact')
+      throw notYet(`resolution ${options.resolution}`)
+    if (options.endsBefore !== undefined) throw notYet('endsBefore')
+    return new FeatureBuilder<T>(this.aggregation, { kind: 'sliding', spanMs })
+  }
+
+  where(_condition: BoolExpr): FeatureBuilder<T> {
+    throw notYet('where')
+  }
+}
+
+/** Number of events. */
+export const count = (): FeatureBuilder<'int64'> => new FeatureBuilder({ function: 'count', input: null })
+/** Exact: of integers an int64 (OVERFLOW outside of it), of float64 the exact sum rounded once. */
+export const sum = <T extends Number>(input: Expr<T>): FeatureBuilder<T extends 'float64' ? 'float64' : 'int64'> =>
+  new FeatureBuilder({ function: 'sum', input: input.ast })
+/** The exact mean, rounded once. */
+export const mean = (input: Expr<Number>): FeatureBuilder<'float64'> =>
+  new FeatureBuilder({ function: 'mean', input: input.ast })
+export const min = <T extends Number | 'timestamp'>(input: Expr<T>): FeatureBuilder<T> =>
+  new FeatureBuilder({ function: 'min', input: input.ast })
+export const max = <T extends Number | 'timestamp'>(input: Expr<T>): FeatureBuilder<T> =>
+  new FeatureBuilder({ function: 'max', input: input.ast })
+
+export interface MomentOptions {
+  readonly divisor?: 'sample' | 'population'
+}
+/** Of a sample by default (n - 1): null below two values. */
+export const variance = (input: Expr<Number>, { divisor = 'sample' }: MomentOptions = {}): FeatureBuilder<'float64'> =>
+  new FeatureBuilder({ function: 'variance', input: input.ast, divisor })
+/** Root of the exact variance, rounded once; of a sample by default. */
+export const stddev = (input: Expr<Number>, { divisor = 'sample' }: MomentOptions = {}): FeatureBuilder<'float64'> =>
+  new FeatureBuilder({ function: 'stddev', input: input.ast, divisor })
+/** Share of events where the condition holds, among those where it is not null. */
+export const share = (condition: Expr<'bool'>): FeatureBuilder<'float64'> =>
+  new FeatureBuilder({ function: 'share', input: condition.ast })
+/** Value of the first event in total order. */
+export const first = <T extends ScalarType>(input: Expr<T>): FeatureBuilder<T> =>
+  new FeatureBuilder({ function: 'first', input: input.ast })
+/** Value of the last event in total order. */
+export const last = <T extends ScalarType>(input: Expr<T>): FeatureBuilder<T> =>
+  new FeatureBuilder({ function: 'last', input: input.ast })
+/** Values of the last n events, oldest first. */
+export function lastN<T extends ScalarType>(input: Expr<T>, n: number): FeatureBuilder<`list<${T}>`> {
+  if (!Number.isInteger(n) || n < 1 || n > 1000) {
+    throw new FeatureStoreError('FS_DEFINITION_INVALID', `lastN of ${n}: n is an integer from 1 to 1,000`)
+  }
+  return new FeatureBuilder({ function: 'lastN', input: input.ast, n })
+}
+/** Exact number of distinct values. Needs a bounded window or a ttl. */
+export const distinctCount = (input: Expr<ScalarType>): FeatureBuilder<'int64'> =>
+  new FeatureBuilder({ function: 'distinctCount', input: input.ast })
+
+/** Windows and functions that the design has and this version refuses, so that using one says so. */
+const later =
+  (what: string) =>
+  (..._arguments: readonly unknown[]): never => {
+    throw notYet(what)
+  }
+export const rows = later('rows(n)')
+export const tumbling = later('a tumbling window')
+export const session = later('a session window')
+export const series = later('series')
+export const topN = later('topN')
+export const quantile = later('quantile')
+export const approxDistinctCount = later('approxDistinctCount')

@@ -1,0 +1,116 @@
+import type { FieldType } from '../event/types.ts'
+import type { Expression } from '../expression/expression.ts'
+
+/** Definitions are plain JSON-able data: what is written to the registry and hashed into fingerprints. */
+export interface StreamDefinition {
+  readonly kind: 'stream'
+  readonly name: string
+  readonly fields: Readonly<Record<string, FieldType>>
+  /** The timestamp field that says when it happened. */
+  readonly eventTime: string
+  /** Fields whose values make the record key, and so the partition. */
+  readonly key: readonly string[]
+  readonly partitions: number
+  /** For history: when a row became known, epoch milliseconds, over the stream's fields. */
+  readonly importKnownAt: Expression | null
+  readonly description?: string
+}
+
+export interface EntityDefinition {
+  readonly kind: 'entity'
+  readonly name: string
+  readonly key: Readonly<Record<string, FieldType>>
+  readonly description?: string
+}
+
+export type FunctionName =
+  | 'count'
+  | 'sum'
+  | 'mean'
+  | 'min'
+  | 'max'
+  | 'variance'
+  | 'stddev'
+  | 'share'
+  | 'first'
+  | 'last'
+  | 'lastN'
+  | 'distinctCount'
+
+export interface AggregationDefinition {
+  readonly function: FunctionName
+  /** What is aggregated, over the stream's fields; null for `count()`. */
+  readonly input: Expression | null
+  /** lastN: how many, from 1. */
+  readonly n?: number
+  /** variance and stddev: n - 1 (the default) or n. */
+  readonly divisor?: 'sample' | 'population'
+}
+
+/** Half-open, ends at T: [T - spanMs, T), exact to the event. Lifetime reaches as far as the ttl does. */
+export type WindowDefinition = { readonly kind: 'sliding'; readonly spanMs: number } | { readonly kind: 'lifetime' }
+
+export interface FeatureDefinition {
+  readonly name: string
+  readonly aggregation: AggregationDefinition
+  readonly window: WindowDefinition
+}
+
+export interface ViewDefinition {
+  readonly kind: 'view'
+  readonly name: string
+  readonly from: string
+  readonly entity: string
+  /** Stream field of each key field of the entity, in the entity's order. */
+  readonly keyFields: readonly string[]
+  readonly ttlMs: number | null
+  readonly latenessMs: number | null
+  readonly maxAheadMs: number
+  readonly features: readonly FeatureDefinition[]
+  readonly description?: string
+}
+
+export interface FeatureReference {
+  readonly view: string
+  readonly feature: string
+}
+
+export interface DerivedDefinition {
+  readonly name: string
+  /** Over `view.feature` and `request.field`. */
+  readonly expression: Expression
+}
+
+export interface ServiceDefinition {
+  readonly kind: 'service'
+  readonly name: string
+  readonly features: readonly FeatureReference[]
+  readonly request: Readonly<Record<string, FieldType>>
+  readonly derive: readonly DerivedDefinition[]
+  /** What `now` is for a read without an as-of: the wall clock, or the newest accepted event + 1 ms (replayed history). */
+  readonly clock: 'system' | 'newestEvent'
+  readonly description?: string
+}
+
+/** Label rows drawn from a stream: every event is one, as of its own event time, known as of the same. */
+export interface ModelDefinition {
+  readonly kind: 'model'
+  readonly name: string
+  readonly service: string
+  readonly labels: {
+    readonly from: string
+    /** True for the positive class; rows where it is null are left out. */
+    readonly label: Expression
+    /** Request field -> stream field. */
+    readonly request: Readonly<Record<string, string>>
+    /** At most this many rows, chosen by a hash of (partition, offset). */
+    readonly sampleRows: number
+  }
+  /** Rows as of before it are fitted, the rest evaluated. Epoch milliseconds. */
+  readonly trainUntilMs: number
+  readonly algorithm: { readonly kind: 'logisticRegression'; readonly l2: number }
+}
+
+export type Definition = StreamDefinition | EntityDefinition | ViewDefinition | ServiceDefinition | ModelDefinition
+
+export const referenceText = (reference: FeatureReference): string => `${reference.view}:${reference.feature}`

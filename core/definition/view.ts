@@ -1,0 +1,112 @@
+import { FeatureStoreError, notYet } from '../errors.ts'
+import type { ScalarType } from '../event/types.ts'
+import { dayMs } from '../time/time.ts'
+import { checkName, type Field } from './fields.ts'
+import type { FeatureBuilder } from './functions.ts'
+import { expressionsOf, type Entity, type FieldExpressions, type FieldMap, type Stream } from './stream.ts'
+import type { FeatureDefinition, FeatureReference, ViewDefinition } from './types.ts'
+
+type AnyFeature = FeatureBuilder<ScalarType | `list<${ScalarType}>`>
+export type FeatureMap = Readonly<Record<string, AnyFeature>>
+
+/** Features of one view, chosen for a service. `Features` is only for the type checker. */
+export interface Selection<Name extends string = string, Features = unknown> {
+  readonly view: Name
+  readonly references: readonly FeatureReference[]
+  readonly features?: Features
+}
+
+/** A view definition that still knows its name and features. Its methods are not enumerable: a definition is data. */
+export interface View<Name extends string, Features extends FeatureMap> extends ViewDefinition {
+  readonly name: Name
+  /** Every feature of the view. */
+  all(): Selection<Name, Features>
+  select<K extends keyof Features & string>(...names: readonly K[]): Selection<Name, Pick<Features, K>>
+}
+
+/** Streams whose fields hold the entity's key, by the same names and types. */
+type HasKey<F extends FieldMap, K extends FieldMap> = {
+  [P in keyof K]: P extends keyof F ? (F[P] extends Field<K[P]['type']> ? F[P] : never) : never
+}
+
+export interface ViewOptions<F extends FieldMap, K extends FieldMap, Features extends FeatureMap> {
+  readonly from: Stream<F> & { readonly fields: HasKey<F, K> }
+  readonly entity: Entity<K>
+  /** How far back anything counts; at least the longest window. Default: for ever. */
+  readonly ttl?: number
+  /** An event counts only if known at most this long after it happened. Default: however late. */
+  readonly lateness?: number
+  /** An event counts only if it happened at most this long after it was known. Default: 1 day. */
+  readonly maxAhead?: number
+  readonly features: (fields: FieldExpressions<F>) => Features
+  readonly description?: string
+}
+
+const later = ['where', 'history', 'resolution', 'unnest'] as const
+
+/**
+ * A versioned set of features of one entity over one stream.
+ *
+ * Errors: FS_DEFINITION_INVALID, FS_NOT_YET (where, history).
+ */
+export function view<
+  const Name extends string,
+  F extends FieldMap,
+  K extends FieldMap,
+  const Features extends FeatureMap,
+>(name: Name, options: ViewOptions<F, K, Features>): View<Name, Features> {
+  checkName('a view', name)
+  for (const option of later) if (option in options) throw notYet(`view ${name}: ${option}`)
+  const invalid = (message: string) => new FeatureStoreError('FS_DEFINITION_INVALID', `view ${name}: ${message}`)
+  const { from, entity } = options
+  if (from?.kind !== 'stream') throw invalid('from is no stream')
+  if (entity?.kind !== 'entity') throw invalid('entity is no entity')
+  for (const [part, { type }] of Object.entries(entity.key)) {
+    const field = (from.fields as FieldMap)[part]
+    if (field?.type !== type)
+      throw invalid(`stream ${from.name} has no field ${part} of type ${type}, which entity ${entity.name} is keyed by`)
+  }
+  const span = (what: string, value: number | undefined): number | null => {
+    if (value === undefined) return null
+    if (!Number.isSafeInteger(value) || value < 0 || (what === 'ttl' && value === 0))
+      throw invalid(`${what} is ${value}: a positive number of milliseconds`)
+    return value
+  }
+  const features = Object.entries(options.features(expressionsOf(from.fields as unknown as F))).map(
+    ([feature, builder]): FeatureDefinition => {
+      checkName(`a feature of view ${name}`, feature)
+      if (feature.includes('__'))
+        throw invalid(`feature ${feature}: "__" separates view and feature in the columns of training sets`)
+      return { name: feature, aggregation: builder.aggregation, window: builder.window }
+    },
+  )
+  if (features.length === 0) throw invalid('it has no features')
+  const definition: ViewDefinition = {
+    kind: 'view',
+    name,
+    from: from.name,
+    entity: entity.name,
+    keyFields: Object.keys(entity.key),
+    ttlMs: span('ttl', options.ttl),
+    latenessMs: span('lateness', options.lateness),
+    maxAheadMs: span('maxAhead', options.maxAhead) ?? dayMs,
+    features,
+    ...(options.description === undefined ? {} : { description: options.description }),
+  }
+  const select = (...names: readonly string[]): Selection<Name> => ({
+    view: name,
+    references: names.map((feature) => {
+      if (!features.some((known) => known.name === feature)) {
+        throw new FeatureStoreError(
+          'FS_FEATURE_UNKNOWN',
+          `view ${name} has no feature ${feature}; it has ${features.map((known) => known.name).join(', ')}`,
+        )
+      }
+      return { view: name, feature }
+    }),
+  })
+  return Object.defineProperties(definition, {
+    all: { value: () => select(...features.map((feature) => feature.name)) },
+    select: { value: select },
+  }) as View<Name, Features>
+}

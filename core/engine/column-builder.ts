@@ -1,0 +1,110 @@
+import type { ErrorCode } from '../errors.ts'
+import type { ScalarType } from '../event/types.ts'
+import { Status, type FeatureColumn, type ScalarValues, type StatusCode, type ValueType } from './feature-column.ts'
+
+type Item = string | boolean | number | bigint
+
+export function emptyValues(type: ScalarType, rows: number): ScalarValues {
+  switch (type) {
+    case 'int32':
+      return { type, values: new Int32Array(rows) }
+    case 'int64':
+      return { type, values: new BigInt64Array(rows) }
+    case 'bool':
+      return { type, values: new Uint8Array(rows) }
+    case 'string':
+      return { type, values: new Array<string>(rows).fill('') }
+    case 'float64':
+    case 'timestamp':
+      return { type, values: new Float64Array(rows) }
+  }
+}
+
+function put(values: ScalarValues, row: number, item: Item): void {
+  switch (values.type) {
+    case 'string':
+      values.values[row] = item as string
+      break
+    case 'bool':
+      values.values[row] = item === true || item === 1 ? 1 : 0
+      break
+    case 'int64':
+      values.values[row] = typeof item === 'bigint' ? item : BigInt(item as number)
+      break
+    default:
+      values.values[row] = item as number
+  }
+}
+
+/** Builds one feature's column; rows may be set in any order. A row that is not set is NOT_FOUND. */
+export class ColumnBuilder {
+  readonly #name: string
+  readonly #type: ValueType
+  readonly #fingerprint: string
+  readonly #counts: boolean
+  readonly #statuses: Uint8Array
+  readonly #scalars: ScalarValues | null
+  readonly #lists: (readonly Item[] | undefined)[]
+  readonly #errors: { row: number; code: ErrorCode }[] = []
+
+  constructor(
+    rows: number,
+    column: {
+      readonly name: string
+      readonly type: ValueType
+      readonly fingerprint: string
+      readonly counts?: boolean
+    },
+  ) {
+    this.#name = column.name
+    this.#type = column.type
+    this.#fingerprint = column.fingerprint
+    this.#counts = column.counts === true
+    this.#statuses = new Uint8Array(rows).fill(Status.NOT_FOUND)
+    this.#scalars = column.type.kind === 'scalar' ? emptyValues(column.type.type, rows) : null
+    this.#lists = column.type.kind === 'list' ? new Array<readonly Item[] | undefined>(rows) : []
+  }
+
+  setStatus(row: number, status: StatusCode): void {
+    this.#statuses[row] = status
+  }
+
+  setError(row: number, code: ErrorCode): void {
+    this.#statuses[row] = Status.ERROR
+    this.#errors.push({ row, code })
+  }
+
+  setValue(row: number, value: Item): void {
+    this.#statuses[row] = Status.PRESENT
+    put(this.#scalars as ScalarValues, row, value)
+  }
+
+  setList(row: number, items: readonly Item[]): void {
+    this.#statuses[row] = Status.PRESENT
+    this.#lists[row] = items
+  }
+
+  build(): FeatureColumn {
+    const { statuses, values } = { statuses: this.#statuses, values: this.#scalars ?? this.#listValues() }
+    return {
+      name: this.#name,
+      type: this.#type,
+      fingerprint: this.#fingerprint,
+      statuses,
+      values,
+      ...(this.#counts ? { counts: true as const } : {}),
+      errors: this.#errors,
+    }
+  }
+
+  #listValues(): FeatureColumn['values'] {
+    const rows = this.#statuses.length
+    const ends = new Int32Array(rows)
+    let total = 0
+    for (let row = 0; row < rows; row++) ends[row] = total += this.#lists[row]?.length ?? 0
+    const items = emptyValues((this.#type as { of: ScalarType }).of, total)
+    let at = 0
+    for (const list of this.#lists) for (const item of list ?? []) put(items, at++, item)
+    return { type: 'list', ends, items }
+  }
+}

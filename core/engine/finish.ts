@@ -1,0 +1,459 @@
+import { ttlStart, windowStart, type AsOf } from '../asof/visible.ts'
+import { ExactSquares, ExactSum, exactMean, exactStddev, exactVariance } from '../number/exact-sum.ts'
+import {
+  meanOfBigIntegers,
+  meanOfIntegers,
+  stddevOfBigIntegers,
+  stddevOfIntegers,
+  varianceOfBigIntegers,
+  varianceOfIntegers,
+} from '../number/integer-moments.ts'
+import { ColumnBuilder } from './column-builder.ts'
+import { runLength, runShift, type EntityColumns, type InputColumn } from './entity-columns.ts'
+import { Status } from './feature-column.ts'
+import type { FeaturePlan, InputPlan, ViewPlan } from './plan.ts'
+import { Tally, stride, summarise } from './summaries.ts'
+
+/** Features that read the same input over the same window, computed together. */
+interface Group {
+  readonly window: number
+  readonly input: number
+  /** Position of each feature among those asked for. */
+  readonly members: readonly { readonly at: number; readonly plan: FeaturePlan }[]
+  readonly needsTally: boolean
+}
+
+const tallied = new Set(['sum', 'mean', 'variance', 'stddev', 'share', 'min', 'max'])
+const int64Max = 2n ** 63n - 1n
+/** Up to this many values the integer lanes of a tally are exact. */
+const tallyEventsMax = 1 << 22
+
+/**
+ * Finishes features of one view from the columns of an entity, at any (T, K). One instance serves one thread.
+ *
+ * Runs whose newest knownAt is at or before K are merged whole; others, and the edges of a window, event by event.
+ */
+export class ViewFinisher {
+  readonly plan: ViewPlan
+  readonly features: readonly FeaturePlan[]
+  readonly #groups: readonly Group[]
+  readonly #tally = new Tally()
+  readonly #sum = new ExactSum()
+  readonly #squares = new ExactSquares()
+
+  constructor(plan: ViewPlan, names?: readonly string[]) {
+    this.plan = plan
+    this.features =
+      names === undefined
+        ? plan.features
+        : names.map((name) => plan.features.find((feature) => feature.definition.name === name) as FeaturePlan)
+    const groups = new Map<string, { window: number; input: number; members: { at: number; plan: FeaturePlan }[] }>()
+    this.features.forEach((feature, at) => {
+      const key = `${feature.window}/${feature.input}`
+      const group = groups.get(key) ?? { window: feature.window, input: feature.input, members: [] }
+      groups.set(key, group)
+      group.members.push({ at, plan: feature })
+    })
+    this.#groups = [...groups.values()].map((group) => ({
+      ...group,
+      needsTally: group.members.some(({ plan: feature }) => tallied.has(feature.definition.aggregation.function)),
+    }))
+  }
+
+  /** Builders for `rows` rows of the features, in order. */
+  builders(rows: number): ColumnBuilder[] {
+    return this.features.map(
+      (feature) =>
+        new ColumnBuilder(rows, {
+          name: feature.reference,
+          type: feature.valueType,
+          fingerprint: feature.fingerprint,
+          counts: feature.valueType.kind === 'scalar' && isCount(feature),
+        }),
+    )
+  }
+
+  /**
+   * Sets row `row` of every builder to the features of `entity` (null: it was never seen) as of (T, K).
+   *
+   * Returns false, and sets nothing, when pruned events would be needed: the answer is then in the offline store.
+   */
+  finish(entity: EntityColumns | null, asOf: AsOf, builders: readonly ColumnBuilder[], row: number): boolean {
+    if (entity === null) return this.#setAll(builders, row, Status.NOT_FOUND)
+    const { asOfMs, knownAsOfMs } = asOf
+    const { plan } = this
+    if (entity.prunedNewestMs >= asOfMs - plan.reachMs) return false
+
+    const hi = entity.lowerBound(asOfMs)
+    const newest = newestKnown(entity, hi, knownAsOfMs)
+    const from = ttlStart(asOfMs, plan.view.ttlMs)
+    if (newest < entity.start || (entity.times[newest] as number) < from) {
+      if (entity.prunedNewestMs > Number.NEGATIVE_INFINITY && newest < entity.start) {
+        // Only pruned events may be visible: which of them depends on K unless all are.
+        if (entity.prunedKnownMs > knownAsOfMs) return false
+        if (entity.prunedNewestMs < from) return this.#setAll(builders, row, Status.EXPIRED)
+      } else return this.#setAll(builders, row, newest < entity.start ? Status.NOT_FOUND : Status.EXPIRED)
+    }
+    for (const group of this.#groups) {
+      const lo = entity.lowerBound(
+        windowStart(asOfMs, plan.windows[group.window] as ViewPlan['windows'][number], plan.view.ttlMs),
+      )
+      this.#finishGroup(group, entity, lo, hi, knownAsOfMs, builders, row)
+    }
+    return true
+  }
+
+  #setAll(
+    builders: readonly ColumnBuilder[],
+    row: number,
+    status: typeof Status.NOT_FOUND | typeof Status.EXPIRED,
+  ): true {
+    for (const builder of builders) builder.setStatus(row, status)
+    return true
+  }
+
+  #finishGroup(
+    group: Group,
+    entity: EntityColumns,
+    lo: number,
+    hi: number,
+    knownAsOfMs: number,
+    builders: readonly ColumnBuilder[],
+    row: number,
+  ): void {
+    if (group.input < 0) {
+      const events = countKnown(entity, this.plan.inputs, lo, hi, knownAsOfMs)
+      for (const { at } of group.members) (builders[at] as ColumnBuilder).setValue(row, events)
+      return
+    }
+    const input = entity.inputs[group.input] as InputColumn
+    const exactTally =
+      group.needsTally && (input.type === 'int32' || input.type === 'bool') && hi - lo <= tallyEventsMax
+    if (
+      exactTally ||
+      (group.needsTally && (this.plan.inputs[group.input] as InputPlan).extremes && input.type !== 'int64')
+    ) {
+      tallyInput(this.#tally, entity, this.plan.inputs, group.input, lo, hi, knownAsOfMs)
+    }
+    if (group.needsTally && input.type === 'float64' && (this.plan.inputs[group.input] as InputPlan).moments) {
+      this.#sumFloats(entity, input, lo, hi, knownAsOfMs, group)
+    }
+    for (const { at, plan } of group.members)
+      this.#setFeature(builders[at] as ColumnBuilder, row, plan, entity, input, lo, hi, knownAsOfMs, exactTally)
+  }
+
+  #floats = 0
+
+  #sumFloats(
+    entity: EntityColumns,
+    input: InputColumn,
+    lo: number,
+    hi: number,
+    knownAsOfMs: number,
+    group: Group,
+  ): void {
+    const values = input.values as Float64Array
+    const squares = group.members.some(
+      ({ plan }) =>
+        plan.definition.aggregation.function === 'variance' || plan.definition.aggregation.function === 'stddev',
+    )
+    this.#sum.reset()
+    if (squares) this.#squares.reset()
+    this.#floats = 0
+    for (let slot = lo; slot < hi; slot++) {
+      if ((entity.knowns[slot] as number) > knownAsOfMs || input.nulls?.[slot] === 1) continue
+      this.#floats++
+      this.#sum.add(values[slot] as number)
+      if (squares) this.#squares.add(values[slot] as number)
+    }
+  }
+
+  #setFeature(
+    builder: ColumnBuilder,
+    row: number,
+    plan: FeaturePlan,
+    entity: EntityColumns,
+    input: InputColumn,
+    lo: number,
+    hi: number,
+    knownAsOfMs: number,
+    exactTally: boolean,
+  ): void {
+    const { aggregation } = plan.definition
+    const tally = this.#tally
+    const set = (value: number | null): void =>
+      value === null ? builder.setStatus(row, Status.NULL) : builder.setValue(row, value)
+    switch (aggregation.function) {
+      case 'first':
+      case 'last': {
+        const slot =
+          aggregation.function === 'first'
+            ? firstPresent(entity, input, lo, hi, knownAsOfMs)
+            : lastPresent(entity, input, lo, hi, knownAsOfMs)
+        if (slot < 0) builder.setStatus(row, Status.NULL)
+        else builder.setValue(row, itemAt(input, slot))
+        return
+      }
+      case 'lastN': {
+        const items = lastPresentItems(entity, input, lo, hi, knownAsOfMs, aggregation.n ?? 1)
+        if (items.length === 0) builder.setStatus(row, Status.NULL)
+        else builder.setList(row, items)
+        return
+      }
+      case 'distinctCount':
+        builder.setValue(row, distinctItems(entity, input, lo, hi, knownAsOfMs))
+        return
+      case 'min':
+      case 'max':
+        if (input.type === 'int64') {
+          const items = presentBigInts(entity, input, lo, hi, knownAsOfMs)
+          if (items.length === 0) builder.setStatus(row, Status.NULL)
+          else
+            builder.setValue(
+              row,
+              items.reduce((best, item) =>
+                (aggregation.function === 'min' ? item < best : item > best) ? item : best,
+              ),
+            )
+          return
+        }
+        return set(tally.n === 0 ? null : aggregation.function === 'min' ? tally.min : tally.max)
+      case 'sum':
+      case 'mean':
+      case 'variance':
+      case 'stddev': {
+        const divisor = aggregation.divisor ?? 'sample'
+        if (input.type === 'float64') {
+          const n = this.#floats
+          if (aggregation.function === 'sum') return set(n === 0 ? null : this.#sum.round())
+          if (aggregation.function === 'mean') return set(exactMean(this.#sum, n))
+          return set(
+            aggregation.function === 'variance'
+              ? exactVariance(this.#sum, this.#squares, n, divisor)
+              : exactStddev(this.#sum, this.#squares, n, divisor),
+          )
+        }
+        if (exactTally) {
+          const { n, sum } = tally
+          if (aggregation.function === 'sum') return set(n === 0 ? null : sum)
+          if (aggregation.function === 'mean') return set(meanOfIntegers(n, sum))
+          const moment = aggregation.function === 'variance' ? varianceOfIntegers : stddevOfIntegers
+          return set(moment(n, sum, tally.squaresHi, tally.squaresLo, divisor))
+        }
+        const items = presentBigInts(entity, input, lo, hi, knownAsOfMs)
+        const sum = items.reduce((total, item) => total + item, 0n)
+        if (aggregation.function === 'sum') {
+          if (items.length === 0) builder.setStatus(row, Status.NULL)
+          else if (sum > int64Max || sum < -int64Max - 1n) builder.setStatus(row, Status.OVERFLOW)
+          else builder.setValue(row, sum)
+          return
+        }
+        if (aggregation.function === 'mean') return set(meanOfBigIntegers(items.length, sum))
+        const squares = items.reduce((total, item) => total + item * item, 0n)
+        return set(
+          (aggregation.function === 'variance' ? varianceOfBigIntegers : stddevOfBigIntegers)(
+            items.length,
+            sum,
+            squares,
+            divisor,
+          ),
+        )
+      }
+      case 'share':
+        return set(tally.n === 0 ? null : tally.sum / tally.n)
+      case 'count':
+        throw new Error('count has no input')
+    }
+  }
+}
+
+const isCount = (feature: FeaturePlan): boolean =>
+  ['count', 'distinctCount'].includes(feature.definition.aggregation.function)
+
+/** The newest slot below `hi` that is known by K, or start - 1. */
+function newestKnown(entity: EntityColumns, hi: number, knownAsOfMs: number): number {
+  let slot = hi - 1
+  while (slot >= entity.start && (entity.knowns[slot] as number) > knownAsOfMs) slot--
+  return slot
+}
+
+function countKnown(
+  entity: EntityColumns,
+  plans: readonly InputPlan[],
+  lo: number,
+  hi: number,
+  knownAsOfMs: number,
+): number {
+  const summaries = hi - lo >= runLength ? summarise(entity, plans) : null
+  let events = 0
+  let slot = lo
+  while (slot < hi) {
+    if (
+      summaries !== null &&
+      (slot & (runLength - 1)) === 0 &&
+      slot + runLength <= hi &&
+      (summaries.known[slot >> runShift] as number) <= knownAsOfMs
+    ) {
+      events += runLength
+      slot += runLength
+    } else {
+      const end = Math.min(hi, (slot | (runLength - 1)) + 1)
+      for (; slot < end; slot++) if ((entity.knowns[slot] as number) <= knownAsOfMs) events++
+    }
+  }
+  return events
+}
+
+/** Tallies what is known by K in slots [lo, hi): whole runs by their summaries, the rest event by event. */
+function tallyInput(
+  tally: Tally,
+  entity: EntityColumns,
+  plans: readonly InputPlan[],
+  index: number,
+  lo: number,
+  hi: number,
+  knownAsOfMs: number,
+): void {
+  tally.reset()
+  const summaries = hi - lo >= runLength ? summarise(entity, plans) : null
+  const summary = summaries?.inputs[index] ?? null
+  const input = entity.inputs[index] as InputColumn
+  let slot = lo
+  while (slot < hi) {
+    if (
+      summaries !== null &&
+      summary !== null &&
+      (slot & (runLength - 1)) === 0 &&
+      slot + runLength <= hi &&
+      (summaries.known[slot >> runShift] as number) <= knownAsOfMs
+    ) {
+      tally.merge(summary, (slot >> runShift) * stride)
+      tally.carry()
+      slot += runLength
+      continue
+    }
+    const end = Math.min(hi, (slot | (runLength - 1)) + 1)
+    if (input.type === 'int32')
+      tallyIntegers(tally, entity.knowns, input.values as Int32Array, input.nulls, slot, end, knownAsOfMs)
+    else if (input.type === 'bool')
+      tallyBools(tally, entity.knowns, input.values as Uint8Array, input.nulls, slot, end, knownAsOfMs)
+    else tallyExtremes(tally, entity.knowns, input.values as Float64Array, input.nulls, slot, end, knownAsOfMs)
+    tally.carry()
+    slot = end
+  }
+}
+
+function tallyIntegers(
+  tally: Tally,
+  knowns: Float64Array,
+  values: Int32Array,
+  nulls: Uint8Array | null,
+  from: number,
+  to: number,
+  knownAsOfMs: number,
+): void {
+  for (let slot = from; slot < to; slot++) {
+    if ((knowns[slot] as number) <= knownAsOfMs && (nulls === null || nulls[slot] === 0))
+      tally.addInteger(values[slot] as number)
+  }
+}
+function tallyBools(
+  tally: Tally,
+  knowns: Float64Array,
+  values: Uint8Array,
+  nulls: Uint8Array | null,
+  from: number,
+  to: number,
+  knownAsOfMs: number,
+): void {
+  for (let slot = from; slot < to; slot++) {
+    if ((knowns[slot] as number) <= knownAsOfMs && (nulls === null || nulls[slot] === 0))
+      tally.addInteger(values[slot] as number)
+  }
+}
+function tallyExtremes(
+  tally: Tally,
+  knowns: Float64Array,
+  values: Float64Array,
+  nulls: Uint8Array | null,
+  from: number,
+  to: number,
+  knownAsOfMs: number,
+): void {
+  for (let slot = from; slot < to; slot++) {
+    if ((knowns[slot] as number) <= knownAsOfMs && (nulls === null || nulls[slot] === 0))
+      tally.addExtreme(values[slot] as number)
+  }
+}
+
+const isPresent = (entity: EntityColumns, input: InputColumn, slot: number, knownAsOfMs: number): boolean =>
+  (entity.knowns[slot] as number) <= knownAsOfMs && (input.nulls === null || input.nulls[slot] === 0)
+
+function itemAt(input: InputColumn, slot: number): string | boolean | number | bigint {
+  if (input.table !== null) return input.table.strings[input.values[slot] as number] as string
+  return input.type === 'bool' ? input.values[slot] === 1 : (input.values[slot] as number | bigint)
+}
+
+function firstPresent(entity: EntityColumns, input: InputColumn, lo: number, hi: number, knownAsOfMs: number): number {
+  for (let slot = lo; slot < hi; slot++) if (isPresent(entity, input, slot, knownAsOfMs)) return slot
+  return -1
+}
+
+function lastPresent(entity: EntityColumns, input: InputColumn, lo: number, hi: number, knownAsOfMs: number): number {
+  for (let slot = hi - 1; slot >= lo; slot--) if (isPresent(entity, input, slot, knownAsOfMs)) return slot
+  return -1
+}
+
+function lastPresentItems(
+  entity: EntityColumns,
+  input: InputColumn,
+  lo: number,
+  hi: number,
+  knownAsOfMs: number,
+  n: number,
+): (string | boolean | number | bigint)[] {
+  const items: (string | boolean | number | bigint)[] = []
+  for (let slot = hi - 1; slot >= lo && items.length < n; slot--)
+    if (isPresent(entity, input, slot, knownAsOfMs)) items.push(itemAt(input, slot))
+  return items.reverse()
+}
+
+/** Stamps by string code: a code was seen in this call when it carries the call's stamp. */
+let stamps = new Int32Array(1024)
+let stamp = 0
+
+function distinctItems(entity: EntityColumns, input: InputColumn, lo: number, hi: number, knownAsOfMs: number): number {
+  if (input.table === null) {
+    const items = new Set<unknown>()
+    for (let slot = lo; slot < hi; slot++)
+      if (isPresent(entity, input, slot, knownAsOfMs)) items.add(input.values[slot])
+    return items.size
+  }
+  if (stamps.length < input.table.strings.length) stamps = new Int32Array(input.table.strings.length * 2)
+  stamp = stamp === 0x7fffffff ? 1 : stamp + 1
+  if (stamp === 1) stamps.fill(0)
+  const codes = input.values as Int32Array
+  let distinct = 0
+  for (let slot = lo; slot < hi; slot++) {
+    if (!isPresent(entity, input, slot, knownAsOfMs)) continue
+    const code = codes[slot] as number
+    if (stamps[code] !== stamp) {
+      stamps[code] = stamp
+      distinct++
+    }
+  }
+  return distinct
+}
+
+function presentBigInts(
+  entity: EntityColumns,
+  input: InputColumn,
+  lo: number,
+  hi: number,
+  knownAsOfMs: number,
+): bigint[] {
+  const items: bigint[] = []
+  for (let slot = lo; slot < hi; slot++)
+    if (isPresent(entity, input, slot, knownAsOfMs)) items.push(BigInt(input.values[slot] as number | bigint))
+  return items
+}

@@ -1,0 +1,84 @@
+/**
+ * The plain twin: what every value means, by a full scan. The worker, the training-set builder and the offline path are
+ * proved against it, bit for bit.
+ */
+import { aggregationOf } from '../aggregation/index.ts'
+import { overflow } from '../aggregation/aggregation.ts'
+import {
+  compareEvents,
+  happenedBefore,
+  knownBy,
+  refusal,
+  ttlStart,
+  windowStart,
+  type AsOf,
+  type Ordered,
+} from '../asof/visible.ts'
+import type { FeatureDefinition, ViewDefinition } from '../definition/types.ts'
+import type { Scalar } from '../event/types.ts'
+import { interpret } from '../expression/interpret.ts'
+import { typeOf, type FieldScope } from '../expression/types.ts'
+import { Status, type FeatureValue, type StatusCode } from './feature-column.ts'
+
+/** One event of one entity, as an object: here clarity wins over speed. */
+export interface NaiveEvent extends Ordered {
+  readonly fields: Readonly<Record<string, Scalar>>
+}
+
+export interface NaiveValue {
+  readonly status: StatusCode
+  readonly value: FeatureValue
+  /** The events that the value rests on, in total order. */
+  readonly events: readonly NaiveEvent[]
+}
+
+/** Events of the entity that the view takes and that lie below the position: `below(partition)` is the next offset. */
+export const acceptedEvents = (
+  view: ViewDefinition,
+  events: readonly NaiveEvent[],
+  below: (partition: number) => number,
+): NaiveEvent[] =>
+  events
+    .filter(
+      (event) => event.offset < below(event.partition) && refusal(event.eventTimeMs, event.knownAtMs, view) === null,
+    )
+    .sort(compareEvents)
+
+/**
+ * F(feature, entity, T, K, P) for the events of one entity: `accepted` as acceptedEvents gives them.
+ *
+ * Statuses in precedence: NOT_FOUND, EXPIRED, OVERFLOW, NULL, PRESENT.
+ */
+export function naiveValue(
+  view: ViewDefinition,
+  fields: FieldScope,
+  feature: FeatureDefinition,
+  accepted: readonly NaiveEvent[],
+  asOf: AsOf,
+): NaiveValue {
+  const { aggregation, window } = feature
+  const counts = aggregation.function === 'count' || aggregation.function === 'distinctCount'
+  const known = accepted.filter(
+    (event) => knownBy(event.knownAtMs, asOf.knownAsOfMs) && happenedBefore(event.eventTimeMs, asOf.asOfMs),
+  )
+  if (known.length === 0) return { status: Status.NOT_FOUND, value: counts ? 0n : null, events: [] }
+  const visible = known.filter((event) => event.eventTimeMs >= ttlStart(asOf.asOfMs, view.ttlMs))
+  if (visible.length === 0) return { status: Status.EXPIRED, value: null, events: [] }
+
+  const { input } = aggregation
+  const algebra = aggregationOf(aggregation, input === null ? null : typeOf(input, fields))
+  const events: NaiveEvent[] = []
+  let accumulator = algebra.empty()
+  for (const event of visible) {
+    if (event.eventTimeMs < windowStart(asOf.asOfMs, window, view.ttlMs)) continue
+    const value = input === null ? null : interpret(input, (name) => event.fields[name] ?? null)
+    if (input !== null && value === null) continue
+    accumulator = algebra.add(accumulator, value)
+    events.push(event)
+  }
+  const finished = algebra.finish(accumulator)
+  if (finished === overflow) return { status: Status.OVERFLOW, value: null, events }
+  return finished === null
+    ? { status: Status.NULL, value: null, events }
+    : { status: Status.PRESENT, value: finished as FeatureValue, events }
+}

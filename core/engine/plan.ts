@@ -1,0 +1,96 @@
+import { windowReachMs } from '../asof/visible.ts'
+import { keyTypesOf, streamOf, valueTypeOf, viewOf, type Catalog } from '../definition/catalog.ts'
+import { featureFingerprint, viewFingerprint } from '../definition/fingerprint.ts'
+import type { FeatureDefinition, StreamDefinition, ViewDefinition } from '../definition/types.ts'
+import type { FieldType, ScalarType } from '../event/types.ts'
+import { canonicalText, type Expression } from '../expression/expression.ts'
+import { typeOf } from '../expression/types.ts'
+import type { ValueType } from './feature-column.ts'
+
+/** One distinct input expression of a view: a column of its rows. */
+export interface InputPlan {
+  readonly expression: Expression
+  readonly type: ScalarType
+  /** Some function needs Σx and Σx². */
+  readonly moments: boolean
+  readonly extremes: boolean
+}
+
+export interface FeaturePlan {
+  readonly definition: FeatureDefinition
+  readonly reference: string
+  readonly fingerprint: string
+  readonly valueType: ValueType
+  /** Index into `inputs`, -1 for `count()`. */
+  readonly input: number
+  /** Index into `windows`. */
+  readonly window: number
+}
+
+/** A view compiled once: its features share windows and inputs. */
+export interface ViewPlan {
+  readonly view: ViewDefinition
+  readonly stream: StreamDefinition
+  readonly fields: Readonly<Record<string, FieldType>>
+  readonly keyTypes: readonly ScalarType[]
+  readonly fingerprint: string
+  readonly inputs: readonly InputPlan[]
+  readonly windows: readonly FeatureDefinition['window'][]
+  readonly features: readonly FeaturePlan[]
+  /** How far before T the longest window looks, milliseconds; Infinity for a lifetime without ttl. */
+  readonly reachMs: number
+  /** Rows keep events this long behind their newest: reach + online history. */
+  readonly retainMs: number
+}
+
+export function planView(catalog: Catalog, name: string, historyMs: number): ViewPlan {
+  const view = viewOf(catalog, name)
+  const stream = streamOf(catalog, view.from)
+  const inputs: { expression: Expression; text: string; type: ScalarType; moments: boolean; extremes: boolean }[] = []
+  const windows: FeatureDefinition['window'][] = []
+  const features = view.features.map((definition): FeaturePlan => {
+    const { aggregation, window } = definition
+    let windowIndex = windows.findIndex((known) => JSON.stringify(known) === JSON.stringify(window))
+    if (windowIndex < 0) windowIndex = windows.push(window) - 1
+    let input = -1
+    if (aggregation.input !== null) {
+      const text = canonicalText(aggregation.input)
+      input = inputs.findIndex((known) => known.text === text)
+      if (input < 0) {
+        input =
+          inputs.push({
+            expression: aggregation.input,
+            text,
+            type: typeOf(aggregation.input, stream.fields),
+            moments: false,
+            extremes: false,
+          }) - 1
+      }
+      const plan = inputs[input] as (typeof inputs)[number]
+      plan.moments ||= ['sum', 'mean', 'variance', 'stddev', 'share'].includes(aggregation.function)
+      plan.extremes ||= aggregation.function === 'min' || aggregation.function === 'max'
+    }
+    const reference = { view: name, feature: definition.name }
+    return {
+      definition,
+      reference: `${name}:${definition.name}`,
+      fingerprint: featureFingerprint(catalog, reference),
+      valueType: valueTypeOf(aggregation, stream.fields),
+      input,
+      window: windowIndex,
+    }
+  })
+  const reachMs = Math.max(...windows.map((window) => windowReachMs(window, view.ttlMs)))
+  return {
+    view,
+    stream,
+    fields: stream.fields,
+    keyTypes: keyTypesOf(catalog, view),
+    fingerprint: viewFingerprint(catalog, name),
+    inputs: inputs.map(({ text: _, ...input }) => input),
+    windows,
+    features,
+    reachMs,
+    retainMs: reachMs + historyMs,
+  }
+}

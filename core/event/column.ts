@@ -1,0 +1,14 @@
+import type { Column, Scalar } from './types.ts'
+
+/** The value of one row of a column, as people write it. */
+export function scalarAt(column: Column, row: number): Scalar {
+  if (column.nulls !== null && column.nulls[row] === 1) return null
+  switch (column.type) {
+    case 'bool':
+      return column.values[row] === 1
+    case 'string':
+      return column.table.strings[column.values[row] as number] as string
+    default:
+      return column.values[row] as number | bigint
+  }
+}

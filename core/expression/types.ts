@@ -1,0 +1,68 @@
+import { FeatureStoreError } from '../errors.ts'
+import type { FieldType, ScalarType } from '../event/types.ts'
+import type { Expression } from './expression.ts'
+
+export type FieldScope = Readonly<Record<string, FieldType>>
+
+const invalid = (message: string): FeatureStoreError => new FeatureStoreError('FS_DEFINITION_INVALID', message)
+const isNumber = (type: ScalarType): boolean => type === 'int32' || type === 'float64' || type === 'timestamp'
+
+/**
+ * The type of an expression over `scope`.
+ *
+ * Errors: FS_DEFINITION_INVALID for an unknown field or a wrong type. Arithmetic over int64 is refused: a float64
+ * result would round it; aggregate the field itself.
+ */
+export function typeOf(expression: Expression, scope: FieldScope): ScalarType {
+  switch (expression.kind) {
+    case 'literal':
+      return typeof expression.value === 'string'
+        ? 'string'
+        : typeof expression.value === 'boolean'
+          ? 'bool'
+          : 'float64'
+    case 'field': {
+      const field = scope[expression.name]
+      if (field === undefined)
+        throw invalid(`there is no field ${expression.name}; there are ${Object.keys(scope).join(', ')}`)
+      return field.type
+    }
+    case 'binary': {
+      const left = typeOf(expression.left, scope)
+      const right = typeOf(expression.right, scope)
+      const { op } = expression
+      if (op === 'eq' || op === 'ne') {
+        if (left !== right && !(isNumber(left) && isNumber(right)))
+          throw invalid(`${op} compares a ${left} with a ${right}`)
+        if (left === 'int64') throw invalid(`${op} over int64 is not built: compare an int32 or a string`)
+        return 'bool'
+      }
+      for (const type of [left, right])
+        if (!isNumber(type)) throw invalid(`${op} takes int32, float64 or timestamp, not ${type}`)
+      return op === 'gt' || op === 'gte' || op === 'lt' || op === 'lte' ? 'bool' : 'float64'
+    }
+    case 'unary': {
+      const type = typeOf(expression.of, scope)
+      if (expression.op === 'isNull') return 'bool'
+      if (expression.op === 'not') {
+        if (type !== 'bool') throw invalid(`not takes a bool, not ${type}`)
+        return 'bool'
+      }
+      if (!isNumber(type)) throw invalid(`${expression.op} takes int32, float64 or timestamp, not ${type}`)
+      return 'float64'
+    }
+    case 'variadic': {
+      const types = expression.args.map((arg) => typeOf(arg, scope))
+      const first = types[0]
+      if (first === undefined) throw invalid(`${expression.op} takes at least one argument`)
+      if (expression.op === 'and' || expression.op === 'or') {
+        if (types.some((type) => type !== 'bool'))
+          throw invalid(`${expression.op} takes bools, not ${types.join(', ')}`)
+        return 'bool'
+      }
+      if (types.every(isNumber)) return 'float64'
+      if (expression.op === 'coalesce' && first !== 'int64' && types.every((type) => type === first)) return first
+      throw invalid(`${expression.op} over ${types.join(', ')} is not built`)
+    }
+  }
+}

@@ -1,0 +1,349 @@
+import type { AsOf } from '../../core/asof/visible.ts'
+import type { Catalog } from '../../core/definition/catalog.ts'
+import type { ColumnBuilder } from '../../core/engine/column-builder.ts'
+import { deriveColumn } from '../../core/engine/derive.ts'
+import type { EntityColumns } from '../../core/engine/entity-columns.ts'
+import type { FeatureColumn } from '../../core/engine/feature-column.ts'
+import { columnsFromHistory } from '../../core/engine/from-history.ts'
+import { decodeRow } from '../../core/engine/row.ts'
+import { FeatureStoreError, type ErrorCode } from '../../core/errors.ts'
+import { encodeKey, shardOf } from '../../core/event/key.ts'
+import { covers, emptyPosition, encodeToken, meet, recordCount, type Position } from '../../core/event/position.ts'
+import type { FieldType, Scalar } from '../../core/event/types.ts'
+import type { Clock } from '../../core/ports/environment.ts'
+import type { EventQuery, OfflineStore } from '../../core/ports/offline-store.ts'
+import type { OnlineStore, RowRead } from '../../core/ports/online-store.ts'
+import { earliestMs, latestMs } from '../../core/time/time.ts'
+import { parseReference, planFeatures, planService, type ServicePlan } from './service-plan.ts'
+import type { FeatureLookup, LookupReply, LookupRequest } from './types.ts'
+
+export interface LookupOptions {
+  readonly catalog: Catalog
+  readonly online: OnlineStore
+  /** The full history, opened when a row cannot answer. */
+  readonly offline: () => Promise<{
+    readonly store: OfflineStore
+    readonly position: (streams: readonly string[]) => Promise<Position>
+  }>
+  readonly clock: Clock
+  readonly shards: number
+  readonly historyMs: number
+  readonly rowsMax: number
+  readonly sleep: (ms: number) => Promise<void>
+}
+
+/** The rows of one view for a request: one key per request row, or the reason why there is none. */
+interface ViewRows {
+  readonly keys: readonly (Uint8Array | null)[]
+  readonly keyErrors: ReadonlyMap<number, ErrorCode>
+}
+
+const plansMax = 256
+const pollMs = 5
+
+/** Answers from online rows; what they cannot answer exactly, from the offline history by the same finish. */
+export class Lookup implements FeatureLookup {
+  readonly #options: LookupOptions
+  readonly #plans = new Map<string, ServicePlan>()
+
+  constructor(options: LookupOptions) {
+    this.#options = options
+  }
+
+  /** The compiled plan of a service or a list of features. */
+  plan(request: Pick<LookupRequest, 'service' | 'features'>): ServicePlan {
+    const { service, features } = request
+    if ((service === undefined) === (features === undefined || features.length === 0)) {
+      throw new FeatureStoreError('FS_REQUEST_INVALID', 'a lookup names either a service or features')
+    }
+    const key = service === undefined ? `:${(features as readonly string[]).join(',')}` : service
+    let plan = this.#plans.get(key)
+    if (plan === undefined) {
+      const { catalog, historyMs } = this.#options
+      plan =
+        service === undefined
+          ? planFeatures(catalog, (features as readonly string[]).map(parseReference), historyMs)
+          : planService(catalog, service, historyMs)
+      if (this.#plans.size >= plansMax) this.#plans.delete(this.#plans.keys().next().value as string)
+      this.#plans.set(key, plan)
+    }
+    return plan
+  }
+
+  async getFeatures(request: LookupRequest): Promise<LookupReply> {
+    const plan = this.plan(request)
+    const rows = checkRequest(plan, request, this.#options.rowsMax)
+    const views = plan.views.map((view) => viewRows(view, request, rows))
+    const { reads, position: online } = await this.#readOnline(plan, views, request)
+    const asOf = this.#asOf(plan, request, reads)
+    const builders = plan.views.map(({ finisher }) => finisher.builders(rows))
+    const missing: { view: number; row: number }[] = []
+    for (let view = 0; view < views.length; view++) {
+      const { keys, keyErrors } = views[view] as ViewRows
+      const { finisher } = plan.views[view] as ServicePlan['views'][number]
+      const read = reads[view] as RowRead
+      const decoded = new Map<string, EntityColumns | null>()
+      const corrupt = new Set(read.corrupt)
+      let at = 0
+      keys.forEach((key, row) => {
+        if (key === null)
+          return setError(builders[view] as ColumnBuilder[], row, keyErrors.get(row) ?? 'FS_ENTITY_INVALID')
+        const index = at++
+        if (corrupt.has(index)) return setError(builders[view] as ColumnBuilder[], row, 'FS_ROW_CORRUPT')
+        const id = Buffer.from(key).toString('latin1')
+        try {
+          let entity = decoded.get(id)
+          if (entity === undefined) {
+            const bytes = read.rows[index] ?? null
+            entity = bytes === null ? null : decodeRow(finisher.plan, bytes)
+            decoded.set(id, entity)
+          }
+          if (!finisher.finish(entity, asOf, builders[view] as ColumnBuilder[], row)) missing.push({ view, row })
+        } catch (error) {
+          if (!(error instanceof FeatureStoreError)) throw error
+          setError(builders[view] as ColumnBuilder[], row, error.code)
+        }
+      })
+    }
+    const offline = missing.length === 0 ? null : await this.#finishOffline(plan, request, asOf, missing, builders)
+    const position = offline === null ? online : meet(online, offline)
+    return {
+      asOfMs: asOf.asOfMs,
+      knownAsOfMs: Number.isFinite(asOf.knownAsOfMs) ? asOf.knownAsOfMs : null,
+      rows,
+      columns: this.#columns(plan, request, rows, builders),
+      position,
+      token: encodeToken(position),
+    }
+  }
+
+  async #readOnline(
+    plan: ServicePlan,
+    views: readonly ViewRows[],
+    request: LookupRequest,
+  ): Promise<{ reads: RowRead[]; position: Position }> {
+    const wanted = request.minPosition === undefined ? null : parseToken(request.minPosition)
+    const until = this.#options.clock.nowMs() + (request.deadlineMs ?? 5_000)
+    for (;;) {
+      const reads = await Promise.all(
+        views.map(({ keys }, view) => {
+          const present = keys.filter((key) => key !== null)
+          const name = (plan.views[view] as ServicePlan['views'][number]).finisher.plan.view.name
+          return this.#options.online.read(
+            name,
+            present.map((key) => shardOf(key, this.#options.shards)),
+            present,
+          )
+        }),
+      )
+      const position = await this.#positionOf(reads)
+      if (wanted === null || covers(position, wanted)) return { reads, position }
+      if (wanted.logId !== position.logId)
+        throw new FeatureStoreError('FS_REQUEST_INVALID', 'minPosition is of another log')
+      if (this.#options.clock.nowMs() >= until) {
+        throw new FeatureStoreError(
+          'FS_POSITION_NOT_REACHED',
+          `${recordCount(position)} records are applied, ${recordCount(wanted)} were asked for`,
+        )
+      }
+      await this.#options.sleep(pollMs)
+    }
+  }
+
+  /** The least position behind the rows read; of shard 0 where no row was asked for. */
+  async #positionOf(reads: readonly RowRead[]): Promise<Position> {
+    let position: Position | null = null
+    for (const read of reads) {
+      for (const shard of new Set(read.positions)) {
+        if (shard === null) throw notReady()
+        position = position === null ? shard.position : meet(position, shard.position)
+      }
+    }
+    if (position !== null) return position
+    const [first] = await this.#options.online.positions([0])
+    if (first === undefined || first === null) throw notReady()
+    return first.position
+  }
+
+  #asOf(plan: ServicePlan, request: LookupRequest, reads: readonly RowRead[]): AsOf {
+    if (request.asOfMs !== undefined)
+      return { asOfMs: request.asOfMs, knownAsOfMs: request.knownAsOfMs ?? request.asOfMs }
+    const knownAsOfMs = request.knownAsOfMs ?? Number.POSITIVE_INFINITY
+    if (plan.clock === 'system') return { asOfMs: this.#options.clock.nowMs(), knownAsOfMs }
+    let newest = Number.NEGATIVE_INFINITY
+    for (const read of reads) {
+      for (const shard of new Set(read.positions)) {
+        for (const stream of plan.streams) newest = Math.max(newest, shard?.newestEventTimeMs[stream] ?? newest)
+      }
+    }
+    return { asOfMs: Number.isFinite(newest) ? newest + 1 : this.#options.clock.nowMs(), knownAsOfMs }
+  }
+
+  async #finishOffline(
+    plan: ServicePlan,
+    request: LookupRequest,
+    asOf: AsOf,
+    missing: readonly { view: number; row: number }[],
+    builders: readonly ColumnBuilder[][],
+  ): Promise<Position | null> {
+    let position: Position
+    let store: OfflineStore
+    try {
+      const offline = await this.#options.offline()
+      store = offline.store
+      position = await offline.position(plan.streams)
+    } catch (error) {
+      const code = error instanceof FeatureStoreError ? error.code : 'FS_OFFLINE_UNAVAILABLE'
+      for (const { view, row } of missing) setError(builders[view] as ColumnBuilder[], row, code)
+      return null
+    }
+    for (const { view, row } of missing) {
+      const { finisher, keyFields } = plan.views[view] as ServicePlan['views'][number]
+      const { plan: viewPlan } = finisher
+      const backMs = Math.max(viewPlan.reachMs, viewPlan.view.ttlMs ?? 0)
+      const query: EventQuery = {
+        stream: viewPlan.stream.name,
+        key: Object.fromEntries(keyFields.map((field) => [field, request.entities[field]?.[row] ?? null])),
+        fromMs: Math.max(earliestMs, asOf.asOfMs - backMs),
+        toMs: asOf.asOfMs,
+        knownAtMsMax: asOf.knownAsOfMs,
+        position,
+      }
+      try {
+        const history = await store.events(query)
+        const entity = columnsFromHistory(viewPlan, history, false)
+        const found =
+          entity.count > 0 ? entity : columnsFromHistory(viewPlan, history, await store.anyEventBefore(query))
+        finisher.finish(found, asOf, builders[view] as ColumnBuilder[], row)
+      } catch (error) {
+        if (!(error instanceof FeatureStoreError)) throw error
+        setError(builders[view] as ColumnBuilder[], row, error.code)
+      }
+    }
+    return position
+  }
+
+  #columns(
+    plan: ServicePlan,
+    request: LookupRequest,
+    rows: number,
+    builders: readonly ColumnBuilder[][],
+  ): FeatureColumn[] {
+    const built = builders.map((view) => view.map((builder) => builder.build()))
+    const columns = plan.order.map(({ view, at }) => (built[view] as FeatureColumn[])[at] as FeatureColumn)
+    if (plan.derived.length === 0) return columns
+    const byName = new Map(columns.map((column) => [column.name, column]))
+    const derived = plan.derived.map((definition) =>
+      deriveColumn(definition, rows, byName, (field, row) => request.request[field]?.[row] ?? null),
+    )
+    return [...columns, ...derived]
+  }
+}
+
+const notReady = (): FeatureStoreError =>
+  new FeatureStoreError('FS_NOT_READY', 'the online rows have not been built yet')
+
+function setError(builders: readonly ColumnBuilder[], row: number, code: ErrorCode): void {
+  for (const builder of builders) builder.setError(row, code)
+}
+
+/** Errors: FS_REQUEST_INVALID. */
+export function parseToken(token: string): Position {
+  try {
+    const parsed = JSON.parse(Buffer.from(token, 'base64url').toString()) as Partial<Position>
+    if (typeof parsed.logId === 'string' && typeof parsed.streams === 'object' && parsed.streams !== null)
+      return { ...emptyPosition(parsed.logId), streams: parsed.streams }
+  } catch {
+    // falls through to the one error
+  }
+  throw new FeatureStoreError('FS_REQUEST_INVALID', 'minPosition is no token of a reply')
+}
+
+/** Checks names, types and lengths; returns the number of rows. */
+function checkRequest(plan: ServicePlan, request: LookupRequest, rowsMax: number): number {
+  const invalid = (message: string): FeatureStoreError => new FeatureStoreError('FS_REQUEST_INVALID', message)
+  const lengths = new Map<string, number>()
+  const check = (
+    kind: string,
+    declared: Readonly<Record<string, FieldType>>,
+    given: Readonly<Record<string, readonly Scalar[]>>,
+  ): void => {
+    for (const name of Object.keys(given)) {
+      if (!(name in declared))
+        throw invalid(`${kind} ${name} is not asked for; what is: ${Object.keys(declared).join(', ') || 'nothing'}`)
+    }
+    for (const [name, field] of Object.entries(declared)) {
+      const values = given[name]
+      if (values === undefined) throw invalid(`${kind} ${name} (${field.type}) is missing`)
+      lengths.set(name, values.length)
+      if (kind === 'request field') values.forEach((value, row) => checkScalar(name, field, value, row))
+    }
+  }
+  check('key field', plan.entityFields, request.entities)
+  check('request field', plan.requestFields, request.request)
+  const distinct = new Set(lengths.values())
+  if (distinct.size > 1)
+    throw invalid(`columns differ in length: ${[...lengths].map(([name, length]) => `${name} ${length}`).join(', ')}`)
+  const rows = [...distinct][0] ?? 0
+  if (rows > rowsMax)
+    throw new FeatureStoreError('FS_LIMIT_EXCEEDED', `${rows} rows in one request; at most ${rowsMax} are allowed`)
+  for (const [name, timeMs] of [
+    ['asOfMs', request.asOfMs],
+    ['knownAsOfMs', request.knownAsOfMs],
+  ] as const) {
+    if (timeMs !== undefined && !(Number.isSafeInteger(timeMs) && timeMs >= earliestMs && timeMs <= latestMs)) {
+      throw new FeatureStoreError(
+        'FS_TIME_INVALID',
+        `${name} is ${timeMs}: epoch milliseconds within the years 1 to 9998`,
+      )
+    }
+  }
+  return rows
+}
+
+function checkScalar(name: string, field: FieldType, value: Scalar, row: number): void {
+  const wrong = (what: string): FeatureStoreError =>
+    new FeatureStoreError('FS_REQUEST_INVALID', `request field ${name}, row ${row}: ${what}`)
+  if (value === null) {
+    if (field.nullable === true) return
+    throw wrong('is null')
+  }
+  const number = typeof value === 'number' || typeof value === 'bigint'
+  switch (field.type) {
+    case 'string':
+      if (typeof value !== 'string') throw wrong('is no string')
+      return
+    case 'bool':
+      if (typeof value !== 'boolean') throw wrong('is no bool')
+      return
+    case 'int32':
+      if (!number || !Number.isInteger(Number(value)) || Number(value) !== (Number(value) | 0))
+        throw wrong(`${String(value)} is no int32`)
+      return
+    case 'int64':
+    case 'timestamp':
+      if (!number || (typeof value === 'number' && !Number.isSafeInteger(value)))
+        throw wrong(`${String(value)} is no ${field.type}`)
+      return
+    case 'float64':
+      if (!number || !(Number.isFinite(Number(value)) || field.allowNonFinite === true))
+        throw wrong(`${String(value)} is no finite float64`)
+  }
+}
+
+function viewRows(view: ServicePlan['views'][number], request: LookupRequest, rows: number): ViewRows {
+  const keyErrors = new Map<number, ErrorCode>()
+  const keys = Array.from({ length: rows }, (_, row): Uint8Array | null => {
+    try {
+      return encodeKey(
+        view.keyFields.map((field) => request.entities[field]?.[row] ?? null),
+        view.keyTypes,
+      )
+    } catch (error) {
+      if (!(error instanceof FeatureStoreError)) throw error
+      keyErrors.set(row, error.code)
+      return null
+    }
+  })
+  return { keys, keyErrors }
+}

@@ -1,0 +1,221 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { buildCatalog } from '../../../core/definition/catalog.ts'
+import {
+  count,
+  distinctCount,
+  first,
+  last,
+  lastN,
+  max,
+  mean,
+  min,
+  share,
+  stddev,
+  sum,
+  variance,
+} from '../../../core/definition/functions.ts'
+import { entity, stream } from '../../../core/definition/stream.ts'
+import { bool, float64, int32, int64, nullable, string, timestamp } from '../../../core/definition/fields.ts'
+import { view } from '../../../core/definition/view.ts'
+import { planView } from '../../../core/engine/plan.ts'
+import { ViewEngine } from '../../../core/engine/view-engine.ts'
+import { ViewFinisher } from '../../../core/engine/finish.ts'
+import { acceptedEvents, naiveValue, type NaiveEvent } from '../../../core/engine/naive.ts'
+import { statusName, valueAt } from '../../../core/engine/feature-column.ts'
+import { encodeKey } from '../../../core/event/key.ts'
+import { batchOf, generatedEvent, logged } from '../../support/history.ts'
+
+const events = stream('events', {
+  fields: {
+    at: timestamp(),
+    who: string(),
+    region: int32(),
+    i: nullable(int32()),
+    b: nullable(int64()),
+    f: nullable(float64({ allowNonFinite: true })),
+    s: nullable(string()),
+    ok: nullable(bool()),
+  },
+  eventTime: 'at',
+  key: ['who'],
+  partitions: 3,
+})
+const who = entity('who', { key: { who: string(), region: int32() } })
+
+const everyFunction = (windowMs: number | null) =>
+  view('every', {
+    from: events,
+    entity: who,
+    ttl: 4_000,
+    lateness: 1_500,
+    maxAhead: 40,
+    features: ({ i, b, f, s, ok, at }) => {
+      const all = {
+        n: count(),
+        i_sum: sum(i),
+        i_mean: mean(i),
+        i_min: min(i),
+        i_max: max(i),
+        i_var: variance(i),
+        i_std: stddev(i),
+        i_stdp: stddev(i, { divisor: 'population' }),
+        big: share(i.gt(3)),
+        ratio: mean(i.div(3)),
+        b_sum: sum(b),
+        b_mean: mean(b),
+        b_max: max(b),
+        b_min: min(b),
+        b_std: stddev(b),
+        f_sum: sum(f),
+        f_mean: mean(f),
+        f_std: stddev(f),
+        f_var: variance(f, { divisor: 'population' }),
+        f_max: max(f),
+        f_min: min(f),
+        f_distinct: distinctCount(f),
+        s_distinct: distinctCount(s),
+        s_last: last(s),
+        s_first: first(s),
+        s_last3: lastN(s, 3),
+        i_last2: lastN(i, 2),
+        ok_share: share(ok),
+        ok_last: last(ok),
+        newest: max(at),
+        b_last: last(b),
+      }
+      return windowMs === null
+        ? all
+        : Object.fromEntries(Object.entries(all).map(([name, feature]) => [name, feature.over(windowMs)]))
+    },
+  })
+
+const keyOf = (event: NaiveEvent): string => `${String(event.fields['who'])}/${String(event.fields['region'])}`
+
+/** Splits the log into batches of consecutive records of one partition, in an interleaving that keeps each partition's order. */
+function cut(history: readonly NaiveEvent[], sizes: readonly number[]): NaiveEvent[][] {
+  const queues = [0, 1, 2].map((partition) => history.filter((event) => event.partition === partition))
+  const batches: NaiveEvent[][] = []
+  for (let turn = 0; queues.some((queue) => queue.length > 0); turn++) {
+    const queue = queues[turn % 3] as NaiveEvent[]
+    const batch = queue.splice(0, sizes[turn % sizes.length] as number)
+    if (batch.length > 0) batches.push(batch)
+  }
+  return batches
+}
+
+const size = Number(process.env['TIDEMARK_PROPERTY_RUNS'] ?? 150)
+
+describe('the engine equals the naive twin, bit for bit', () => {
+  for (const windowMs of [1, 700, 4_000, null]) {
+    it(
+      `over ${windowMs === null ? 'lifetime' : `${windowMs} ms`}: every function, any batches, flushes, evictions, T, K and P`,
+      { timeout: 120_000 },
+      () => {
+        const definition = everyFunction(windowMs)
+        const catalog = buildCatalog([events, who, definition])
+        const plan = planView(catalog, 'every', 300)
+        const finisher = new ViewFinisher(plan)
+        fc.assert(
+          fc.property(
+            fc.array(generatedEvent(9_000, 2_000), { minLength: 30, maxLength: 260, size: 'max' }),
+            fc.array(fc.integer({ min: 1, max: 90 }), { minLength: 1, maxLength: 6 }),
+            fc.array(
+              fc.record({
+                at: fc.integer({ min: 999_000, max: 1_015_000 }),
+                knownAfter: fc.oneof(fc.constant(null), fc.integer({ min: -2_000, max: 2_000 })),
+              }),
+              { minLength: 5, maxLength: 12 },
+            ),
+            fc.nat({ max: 3 }),
+            (generated, sizes, asOfs, flushEvery) => {
+              const history = logged(generated)
+              const engine = new ViewEngine(plan, 4, new Set([0, 1, 2, 3]))
+              const store = new Map<string, Uint8Array>()
+              const below = [0, 0, 0]
+              const dead: number[] = []
+              const check = (): void => {
+                const entities = new Map<string, NaiveEvent[]>()
+                for (const event of history)
+                  if (event.offset < (below[event.partition] as number))
+                    entities.set(keyOf(event), [...(entities.get(keyOf(event)) ?? []), event])
+                for (const [, own] of entities) {
+                  const accepted = acceptedEvents(definition, own, (partition) => below[partition] as number)
+                  const key = encodeKey(
+                    [own[0]?.fields['who'] ?? null, own[0]?.fields['region'] ?? null],
+                    ['string', 'int32'],
+                  )
+                  const slot = engine.find(key)
+                  for (const { at, knownAfter } of asOfs) {
+                    const asOf = {
+                      asOfMs: at,
+                      knownAsOfMs: knownAfter === null ? Number.POSITIVE_INFINITY : at + knownAfter,
+                    }
+                    const builders = finisher.builders(1)
+                    if (!finisher.finish(slot?.columns ?? null, asOf, builders, 0)) continue
+                    builders.forEach((builder, index) => {
+                      const column = builder.build()
+                      const feature = finisher.features[index]?.definition as (typeof definition.features)[number]
+                      const naive = naiveValue(definition, plan.fields, feature, accepted, asOf)
+                      const got = [statusName(column.statuses[0] as number), valueAt(column, 0)]
+                      if (!sameBits(got, [statusName(naive.status), naive.value]))
+                        expect([feature.name, ...got]).toEqual([feature.name, statusName(naive.status), naive.value])
+                    })
+                  }
+                }
+              }
+              let turn = 0
+              for (const batch of cut(history, sizes)) {
+                const columns = batchOf('events', batch[0]?.partition as number, batch)
+                const resolved = engine.resolve(columns)
+                for (const slot of engine.unloaded())
+                  engine.load(slot, store.get(Buffer.from(slot.key).toString('hex')) ?? null)
+                engine.apply(
+                  columns,
+                  resolved,
+                  () => 0,
+                  (_shard, letter) => dead.push(letter.offset),
+                )
+                below[columns.partition] = columns.nextOffset
+                if (turn++ % (flushEvery + 1) === 0) {
+                  for (const { key, row } of engine.takeChanged()) store.set(Buffer.from(key).toString('hex'), row)
+                  if (turn % 2 === 0) engine.evictClean()
+                }
+              }
+              for (const { key, row } of engine.takeChanged()) store.set(Buffer.from(key).toString('hex'), row)
+              engine.evictClean()
+              for (const slot of engine.slots())
+                engine.load(slot, store.get(Buffer.from(slot.key).toString('hex')) ?? null)
+              check()
+              // Canonical form: one batch a partition, flushed once, gives the same rows.
+              const whole = new ViewEngine(plan, 4, new Set([0, 1, 2, 3]))
+              for (const batch of cut(history, [10_000])) {
+                const columns = batchOf('events', batch[0]?.partition as number, batch)
+                const resolved = whole.resolve(columns)
+                for (const slot of whole.unloaded()) whole.load(slot, null)
+                whole.apply(
+                  columns,
+                  resolved,
+                  () => 0,
+                  () => {},
+                )
+              }
+              for (const { key, row } of whole.takeChanged())
+                expect(
+                  Buffer.from(row).equals(Buffer.from(store.get(Buffer.from(key).toString('hex')) as Uint8Array)),
+                ).toBe(true)
+            },
+          ),
+          { numRuns: size },
+        )
+      },
+    )
+  }
+})
+
+/** Equal to the bit: NaN is NaN, and 0 is not -0. */
+function sameBits(a: unknown, b: unknown): boolean {
+  if (Array.isArray(a) && Array.isArray(b))
+    return a.length === b.length && a.every((item, index) => sameBits(item, b[index]))
+  return Object.is(a, b)
+}

@@ -1,0 +1,128 @@
+/** Generated event histories of a small stream: ties, disorder, nulls and extremes are likely, not rare. */
+import fc from 'fast-check'
+import type { EventBatch } from '../../core/event/batch.ts'
+import { offset } from '../../core/event/position.ts'
+import type { Column, FieldType, Scalar, ScalarType } from '../../core/event/types.ts'
+import type { NaiveEvent } from '../../core/engine/naive.ts'
+
+export const fields: Readonly<Record<string, FieldType>> = {
+  at: { type: 'timestamp' },
+  who: { type: 'string' },
+  region: { type: 'int32' },
+  i: { type: 'int32', nullable: true },
+  b: { type: 'int64', nullable: true },
+  f: { type: 'float64', nullable: true, allowNonFinite: true },
+  s: { type: 'string', nullable: true },
+  ok: { type: 'bool', nullable: true },
+}
+
+export interface GeneratedEvent {
+  readonly partition: number
+  readonly eventTimeMs: number
+  readonly delayMs: number
+  readonly fields: Readonly<Record<string, Scalar>>
+}
+
+const int32s = fc.oneof(
+  fc.integer({ min: -20, max: 20 }),
+  fc.integer({ min: -(2 ** 31), max: 2 ** 31 - 1 }),
+  fc.constantFrom(2 ** 31 - 1, -(2 ** 31), 65_535, 65_536),
+)
+const int64s = fc.oneof(
+  fc.bigInt({ min: -20n, max: 20n }),
+  fc.constantFrom(2n ** 63n - 1n, -(2n ** 63n), 2n ** 53n + 1n),
+)
+const floats = fc
+  .oneof(
+    fc.double({ min: -1000, max: 1000, noNaN: true }),
+    fc.double(),
+    fc.constantFrom(1e300, -1e300, 1e-300, 0.1, 0.2, Number.NaN, Number.POSITIVE_INFINITY, 5e-324),
+  )
+  .map((value) => value + 0)
+
+const orNull = <T>(arbitrary: fc.Arbitrary<T>) => fc.option(arbitrary, { freq: 6, nil: null })
+
+export const generatedEvent = (spanMs: number, delayMs: number): fc.Arbitrary<GeneratedEvent> =>
+  fc.record({
+    partition: fc.nat({ max: 2 }),
+    eventTimeMs: fc.integer({ min: 1_000_000, max: 1_000_000 + spanMs }),
+    delayMs: fc.oneof(fc.constant(0), fc.integer({ min: -50, max: delayMs })),
+    fields: fc.record({
+      who: fc.constantFrom('a', 'b', 'ü\0', ''),
+      region: fc.nat({ max: 1 }),
+      i: orNull(int32s),
+      b: orNull(int64s),
+      f: orNull(floats),
+      s: orNull(fc.constantFrom('x', 'y', 'zürich', '')),
+      ok: orNull(fc.boolean()),
+    }),
+  })
+
+/** What the log makes of generated events: offsets by partition in order of arrival, knownAt never decreasing. */
+export function logged(events: readonly GeneratedEvent[]): NaiveEvent[] {
+  const arrival = events.map((event, index) => ({ event, index, known: event.eventTimeMs + event.delayMs }))
+  arrival.sort((a, b) => a.known - b.known || a.index - b.index)
+  const next = new Map<number, number>()
+  return arrival.map(({ event, known }) => {
+    const at = next.get(event.partition) ?? 0
+    next.set(event.partition, at + 1)
+    return {
+      partition: event.partition,
+      offset: at,
+      eventTimeMs: event.eventTimeMs,
+      knownAtMs: known,
+      fields: { ...event.fields, at: event.eventTimeMs },
+    }
+  })
+}
+
+function column(type: ScalarType, values: readonly Scalar[]): Column {
+  const mask = values.some((value) => value === null)
+    ? Uint8Array.from(values, (value) => (value === null ? 1 : 0))
+    : null
+  switch (type) {
+    case 'string': {
+      const strings = [...new Set(values.filter((value) => value !== null))] as string[]
+      return {
+        type,
+        values: Int32Array.from(values, (value) => strings.indexOf(value as string)),
+        table: { strings },
+        nulls: mask,
+      }
+    }
+    case 'int64':
+      return { type, values: BigInt64Array.from(values, (value) => (value as bigint | null) ?? 0n), nulls: mask }
+    case 'int32':
+      return { type, values: Int32Array.from(values, Number), nulls: mask }
+    case 'bool':
+      return { type, values: Uint8Array.from(values, Number), nulls: mask }
+    default:
+      return { type, values: Float64Array.from(values, Number), nulls: mask }
+  }
+}
+
+/** Consecutive events of one partition as a batch. */
+export function batchOf(stream: string, partition: number, events: readonly NaiveEvent[]): EventBatch {
+  const firstOffset = events[0]?.offset ?? 0
+  return {
+    stream,
+    partition,
+    epoch: 0,
+    firstOffset: offset(firstOffset),
+    nextOffset: offset(firstOffset + events.length),
+    count: events.length,
+    offsets: Float64Array.from(events, (event) => event.offset),
+    eventTimes: Float64Array.from(events, (event) => event.eventTimeMs),
+    knownAts: Float64Array.from(events, (event) => event.knownAtMs),
+    columns: Object.fromEntries(
+      Object.entries(fields).map(([name, { type }]) => [
+        name,
+        column(
+          type,
+          events.map((event) => event.fields[name] ?? null),
+        ),
+      ]),
+    ),
+    dead: [],
+  }
+}

@@ -1,0 +1,224 @@
+import type { Catalog } from '../core/definition/catalog.ts'
+import { planView, type ViewPlan } from '../core/engine/plan.ts'
+import { ViewEngine } from '../core/engine/view-engine.ts'
+import { FeatureStoreError } from '../core/errors.ts'
+import type { DeadLetter, EventBatch } from '../core/event/batch.ts'
+import { nextOffset, recordCount, type PartitionPosition, type Position } from '../core/event/position.ts'
+import type { OnlineStore, RowWrite, ShardFlush, ShardLease, ShardPosition } from '../core/ports/online-store.ts'
+
+export interface OnlineSettings {
+  readonly shards: number
+  readonly historyMs: number
+  /** Bound of the rows held in memory, bytes. */
+  readonly memoryBytesMax: number
+}
+
+interface OwnedShard {
+  readonly lease: ShardLease
+  /** What the store holds. */
+  stored: ShardPosition | null
+  dead: DeadLetter[]
+}
+
+/**
+ * Events to online rows. `start` takes the shards and learns where they stand; `apply` folds one batch into memory;
+ * `flush` writes what changed with the position, one atomic write per shard. There is no other checkpoint.
+ *
+ * No clock, no timer: when to fetch and when to flush is the shell's business (run.ts).
+ */
+export class OnlineProjection {
+  readonly plans: readonly ViewPlan[]
+  readonly #store: OnlineStore
+  readonly #settings: OnlineSettings
+  readonly #logId: string
+  readonly #owned: readonly OwnedShard[]
+  readonly #byShard: ReadonlyMap<number, OwnedShard>
+  readonly #engines: readonly ViewEngine[]
+  /** What has been applied in memory, by stream and partition. */
+  readonly #applied: Record<string, PartitionPosition[]> = {}
+  readonly #newest: Record<string, number> = {}
+  #changed = false
+
+  private constructor(
+    catalog: Catalog,
+    store: OnlineStore,
+    logId: string,
+    settings: OnlineSettings,
+    owned: readonly OwnedShard[],
+  ) {
+    this.#store = store
+    this.#settings = settings
+    this.#logId = logId
+    this.#owned = owned
+    this.#byShard = new Map(owned.map((shard) => [shard.lease.shard, shard]))
+    const numbers = new Set(this.#byShard.keys())
+    this.plans = [...catalog.views.keys()].map((view) => planView(catalog, view, settings.historyMs))
+    this.#engines = this.plans.map((plan) => new ViewEngine(plan, settings.shards, numbers))
+    for (const { stored } of owned) {
+      for (const [stream, newest] of Object.entries(stored?.newestEventTimeMs ?? {}))
+        this.#newest[stream] = Math.max(this.#newest[stream] ?? newest, newest)
+    }
+  }
+
+  /** Errors: FS_FENCED is not possible here: taking the shards fences every earlier owner. */
+  static async start(
+    catalog: Catalog,
+    store: OnlineStore,
+    logId: string,
+    settings: OnlineSettings,
+  ): Promise<OnlineProjection> {
+    const shards = Array.from({ length: settings.shards }, (_, shard) => shard)
+    const acquired = await store.acquire(shards)
+    return new OnlineProjection(
+      catalog,
+      store,
+      logId,
+      settings,
+      acquired.map(({ lease, position }) => ({ lease, stored: position, dead: [] })),
+    )
+  }
+
+  /** Streams that some view reads. */
+  get streams(): string[] {
+    return [...new Set(this.plans.map((plan) => plan.stream.name))]
+  }
+
+  /** Where reading a partition goes on: what every shard has seen. */
+  next(stream: string, partition: number): number {
+    const applied = this.#applied[stream]?.[partition]
+    if (applied !== undefined) return applied.next
+    return Math.min(
+      ...this.#owned.map(({ stored }) => (stored === null ? 0 : nextOffset(stored.position, stream, partition))),
+    )
+  }
+
+  /** What is applied in memory, flushed or not. */
+  get position(): Position {
+    return {
+      logId: this.#logId,
+      streams: Object.fromEntries(
+        Object.entries(this.#applied).map(([stream, partitions]) => [stream, [...partitions]]),
+      ),
+    }
+  }
+
+  get applied(): number {
+    return recordCount(this.position)
+  }
+
+  get memoryBytes(): number {
+    return this.#engines.reduce((bytes, engine) => bytes + engine.memoryBytes(), 0)
+  }
+
+  /** Begins with a partition where the stores stand, so that a position always names every partition. */
+  begin(stream: string, partition: number, epoch: number): void {
+    const partitions = (this.#applied[stream] ??= [])
+    partitions[partition] ??= { epoch, next: this.next(stream, partition) as PartitionPosition['next'] }
+  }
+
+  /** Folds in the records that follow what is applied of the partition. */
+  async apply(batch: EventBatch): Promise<void> {
+    const expected = this.next(batch.stream, batch.partition)
+    if (batch.firstOffset !== expected) {
+      throw new FeatureStoreError(
+        'FS_INTERNAL',
+        `${batch.stream}/${batch.partition}: records from ${batch.firstOffset} follow ${expected}`,
+      )
+    }
+    const from = (shard: number): number => {
+      const stored = this.#byShard.get(shard)?.stored ?? null
+      return stored === null ? 0 : nextOffset(stored.position, batch.stream, batch.partition)
+    }
+    for (const engine of this.#engines) {
+      if (engine.plan.stream.name !== batch.stream) continue
+      const entities = engine.resolve(batch)
+      await this.#load(engine)
+      const newest = engine.apply(batch, entities, from, (shard, letter) => this.#byShard.get(shard)?.dead.push(letter))
+      if (newest > (this.#newest[batch.stream] ?? Number.NEGATIVE_INFINITY)) this.#newest[batch.stream] = newest
+    }
+    this.#keepDead(batch, from)
+    ;(this.#applied[batch.stream] ??= [])[batch.partition] = { epoch: batch.epoch, next: batch.nextOffset }
+    this.#changed = true
+  }
+
+  /** Whether memory is ahead of the store. */
+  get changed(): boolean {
+    return this.#changed
+  }
+
+  /**
+   * Writes what changed. Returns the number of rows.
+   *
+   * Errors: FS_FENCED, FS_POSITION_GAP: this projection is over; start another one, which goes on from the store.
+   */
+  async flush(): Promise<number> {
+    const rows = new Map<number, RowWrite[]>()
+    let count = 0
+    for (const engine of this.#engines) {
+      for (const { shard, key, row } of engine.takeChanged()) {
+        const list = rows.get(shard) ?? []
+        rows.set(shard, list)
+        list.push({ view: engine.plan.view.name, key, row })
+        count++
+      }
+    }
+    const to: ShardPosition = { position: this.position, newestEventTimeMs: { ...this.#newest } }
+    const flushes = this.#owned.map(({ lease, stored, dead }): ShardFlush => ({
+      lease,
+      from: stored,
+      to,
+      rows: rows.get(lease.shard) ?? [],
+      deadLetters: dead,
+    }))
+    for (const shard of this.#owned) shard.dead = []
+    this.#changed = false
+    const outcomes = await this.#store.apply(flushes)
+    outcomes.forEach((outcome, index) => {
+      const shard = this.#owned[index] as OwnedShard
+      if (outcome.kind === 'fenced')
+        throw new FeatureStoreError('FS_FENCED', `shard ${shard.lease.shard} was taken by epoch ${outcome.byEpoch}`)
+      if (outcome.kind === 'gap')
+        throw new FeatureStoreError(
+          'FS_POSITION_GAP',
+          `shard ${shard.lease.shard} does not stand where this worker left it`,
+        )
+      shard.stored = to
+    })
+    if (this.memoryBytes > this.#settings.memoryBytesMax) for (const engine of this.#engines) engine.evictClean()
+    return count
+  }
+
+  async #load(engine: ViewEngine): Promise<void> {
+    const slots = engine.unloaded()
+    if (slots.length === 0) return
+    const { rows, corrupt = [] } = await this.#store.read(
+      engine.plan.view.name,
+      slots.map(({ shard }) => shard),
+      slots.map(({ key }) => key),
+    )
+    if (corrupt.length > 0)
+      throw new FeatureStoreError(
+        'FS_ROW_CORRUPT',
+        `${corrupt.length} rows of view ${engine.plan.view.name} fail their checksum`,
+      )
+    slots.forEach((slot, index) => engine.load(slot, rows[index] ?? null))
+  }
+
+  #keepDead(batch: EventBatch, from: (shard: number) => number): void {
+    const shard = batch.partition % this.#settings.shards
+    for (const { offset, knownAt, code, reason } of batch.dead) {
+      if (offset < from(shard)) continue
+      this.#byShard
+        .get(shard)
+        ?.dead.push({
+          scope: `stream:${batch.stream}`,
+          stream: batch.stream,
+          partition: batch.partition,
+          offset,
+          knownAt,
+          code,
+          reason,
+        })
+    }
+  }
+}
