@@ -107,113 +107,114 @@ function cut(history: readonly NaiveEvent[], sizes: readonly number[]): NaiveEve
 const size = Number(process.env['TIDEMARK_PROPERTY_RUNS'] ?? 150)
 
 describe('the engine equals the naive twin, bit for bit', () => {
-  for (const windowMs of [1, 700, 4_000, null]) {
-    it(
-      `over ${windowMs === null ? 'lifetime' : `${windowMs} ms`}: every function, any batches, flushes, evictions, T, K and P`,
-      { timeout: 120_000 },
-      () => {
-        const definition = everyFunction(windowMs)
-        const catalog = buildCatalog([events, who, definition])
-        const plan = planView(catalog, 'every', 300)
-        const finisher = new ViewFinisher(plan)
-        fc.assert(
-          fc.property(
-            fc.array(generatedEvent(9_000, 2_000, hot), {
-              minLength: hot ? 300 : 30,
-              maxLength: eventsMax,
-              size: 'max',
+  const cases = [1, 700, 4_000, null].flatMap((windowMs) => [
+    { windowMs, hot: false, eventsMax: 260, numRuns: size },
+    { windowMs, hot: true, eventsMax: 900, numRuns: Math.ceil(size / 5) },
+  ])
+  for (const { windowMs, hot, eventsMax, numRuns } of cases) {
+    const title = `${hot ? 'one hot entity ' : ''}over ${windowMs === null ? 'lifetime' : `${windowMs} ms`}`
+    it(`${title}: every function, any batches, flushes, evictions, T, K and P`, { timeout: 120_000 }, () => {
+      const definition = everyFunction(windowMs)
+      const catalog = buildCatalog([events, who, definition])
+      const plan = planView(catalog, 'every', 300)
+      const finisher = new ViewFinisher(plan)
+      fc.assert(
+        fc.property(
+          fc.array(generatedEvent(9_000, 2_000, hot), {
+            minLength: hot ? 300 : 30,
+            maxLength: eventsMax,
+            size: 'max',
+          }),
+          fc.array(fc.integer({ min: 1, max: 90 }), { minLength: 1, maxLength: 6 }),
+          fc.array(
+            fc.record({
+              at: fc.integer({ min: 999_000, max: 1_015_000 }),
+              knownAfter: fc.oneof(fc.constant(null), fc.integer({ min: -2_000, max: 2_000 })),
             }),
-            fc.array(fc.integer({ min: 1, max: 90 }), { minLength: 1, maxLength: 6 }),
-            fc.array(
-              fc.record({
-                at: fc.integer({ min: 999_000, max: 1_015_000 }),
-                knownAfter: fc.oneof(fc.constant(null), fc.integer({ min: -2_000, max: 2_000 })),
-              }),
-              { minLength: 5, maxLength: 12 },
-            ),
-            fc.nat({ max: 3 }),
-            (generated, sizes, asOfs, flushEvery) => {
-              const history = logged(generated)
-              const engine = new ViewEngine(plan, 4, new Set([0, 1, 2, 3]))
-              const store = new Map<string, Uint8Array>()
-              const below = [0, 0, 0]
-              const dead: number[] = []
-              const check = (): void => {
-                const entities = new Map<string, NaiveEvent[]>()
-                for (const event of history)
-                  if (event.offset < (below[event.partition] as number))
-                    entities.set(keyOf(event), [...(entities.get(keyOf(event)) ?? []), event])
-                for (const [, own] of entities) {
-                  const accepted = acceptedEvents(definition, own, (partition) => below[partition] as number)
-                  const key = encodeKey(
-                    [own[0]?.fields['who'] ?? null, own[0]?.fields['region'] ?? null],
-                    ['string', 'int32'],
-                  )
-                  const slot = engine.find(key)
-                  for (const { at, knownAfter } of asOfs) {
-                    const asOf = {
-                      asOfMs: at,
-                      knownAsOfMs: knownAfter === null ? Number.POSITIVE_INFINITY : at + knownAfter,
-                    }
-                    const builders = finisher.builders(1)
-                    if (!finisher.finish(slot?.columns ?? null, asOf, builders, 0)) continue
-                    builders.forEach((builder, index) => {
-                      const column = builder.build()
-                      const feature = finisher.features[index]?.definition as (typeof definition.features)[number]
-                      const naive = naiveValue(definition, plan.fields, feature, accepted, asOf)
-                      const got = [statusName(column.statuses[0] as number), valueAt(column, 0)]
-                      if (!sameBits(got, [statusName(naive.status), naive.value]))
-                        expect([feature.name, ...got]).toEqual([feature.name, statusName(naive.status), naive.value])
-                    })
-                  }
-                }
-              }
-              let turn = 0
-              for (const batch of cut(history, sizes)) {
-                const columns = batchOf('events', batch[0]?.partition as number, batch)
-                const resolved = engine.resolve(columns)
-                for (const slot of engine.unloaded())
-                  engine.load(slot, store.get(Buffer.from(slot.key).toString('hex')) ?? null)
-                engine.apply(
-                  columns,
-                  resolved,
-                  () => 0,
-                  (_shard, letter) => dead.push(letter.offset),
-                )
-                below[columns.partition] = columns.nextOffset
-                if (turn++ % (flushEvery + 1) === 0) {
-                  for (const { key, row } of engine.takeChanged()) store.set(Buffer.from(key).toString('hex'), row)
-                  if (turn % 2 === 0) engine.evictClean()
-                }
-              }
-              for (const { key, row } of engine.takeChanged()) store.set(Buffer.from(key).toString('hex'), row)
-              engine.evictClean()
-              for (const slot of engine.slots())
-                engine.load(slot, store.get(Buffer.from(slot.key).toString('hex')) ?? null)
-              check()
-              // Canonical form: one batch a partition, flushed once, gives the same rows.
-              const whole = new ViewEngine(plan, 4, new Set([0, 1, 2, 3]))
-              for (const batch of cut(history, [10_000])) {
-                const columns = batchOf('events', batch[0]?.partition as number, batch)
-                const resolved = whole.resolve(columns)
-                for (const slot of whole.unloaded()) whole.load(slot, null)
-                whole.apply(
-                  columns,
-                  resolved,
-                  () => 0,
-                  () => {},
-                )
-              }
-              for (const { key, row } of whole.takeChanged())
-                expect(
-                  Buffer.from(row).equals(Buffer.from(store.get(Buffer.from(key).toString('hex')) as Uint8Array)),
-                ).toBe(true)
-            },
+            { minLength: 5, maxLength: 12 },
           ),
-          { numRuns },
-        )
-      },
-    )
+          fc.nat({ max: 3 }),
+          (generated, sizes, asOfs, flushEvery) => {
+            const history = logged(generated)
+            const engine = new ViewEngine(plan, 4, new Set([0, 1, 2, 3]))
+            const store = new Map<string, Uint8Array>()
+            const below = [0, 0, 0]
+            const dead: number[] = []
+            const check = (): void => {
+              const entities = new Map<string, NaiveEvent[]>()
+              for (const event of history)
+                if (event.offset < (below[event.partition] as number))
+                  entities.set(keyOf(event), [...(entities.get(keyOf(event)) ?? []), event])
+              for (const [, own] of entities) {
+                const accepted = acceptedEvents(definition, own, (partition) => below[partition] as number)
+                const key = encodeKey(
+                  [own[0]?.fields['who'] ?? null, own[0]?.fields['region'] ?? null],
+                  ['string', 'int32'],
+                )
+                const slot = engine.find(key)
+                for (const { at, knownAfter } of asOfs) {
+                  const asOf = {
+                    asOfMs: at,
+                    knownAsOfMs: knownAfter === null ? Number.POSITIVE_INFINITY : at + knownAfter,
+                  }
+                  const builders = finisher.builders(1)
+                  if (!finisher.finish(slot?.columns ?? null, asOf, builders, 0)) continue
+                  builders.forEach((builder, index) => {
+                    const column = builder.build()
+                    const feature = finisher.features[index]?.definition as (typeof definition.features)[number]
+                    const naive = naiveValue(definition, plan.fields, feature, accepted, asOf)
+                    const got = [statusName(column.statuses[0] as number), valueAt(column, 0)]
+                    if (!sameBits(got, [statusName(naive.status), naive.value]))
+                      expect([feature.name, ...got]).toEqual([feature.name, statusName(naive.status), naive.value])
+                  })
+                }
+              }
+            }
+            let turn = 0
+            for (const batch of cut(history, sizes)) {
+              const columns = batchOf('events', batch[0]?.partition as number, batch)
+              const resolved = engine.resolve(columns)
+              for (const slot of engine.unloaded())
+                engine.load(slot, store.get(Buffer.from(slot.key).toString('hex')) ?? null)
+              engine.apply(
+                columns,
+                resolved,
+                () => 0,
+                (_shard, letter) => dead.push(letter.offset),
+              )
+              below[columns.partition] = columns.nextOffset
+              if (turn++ % (flushEvery + 1) === 0) {
+                for (const { key, row } of engine.takeChanged()) store.set(Buffer.from(key).toString('hex'), row)
+                if (turn % 2 === 0) engine.evictClean()
+              }
+            }
+            for (const { key, row } of engine.takeChanged()) store.set(Buffer.from(key).toString('hex'), row)
+            engine.evictClean()
+            for (const slot of engine.slots())
+              engine.load(slot, store.get(Buffer.from(slot.key).toString('hex')) ?? null)
+            check()
+            // Canonical form: one batch a partition, flushed once, gives the same rows.
+            const whole = new ViewEngine(plan, 4, new Set([0, 1, 2, 3]))
+            for (const batch of cut(history, [10_000])) {
+              const columns = batchOf('events', batch[0]?.partition as number, batch)
+              const resolved = whole.resolve(columns)
+              for (const slot of whole.unloaded()) whole.load(slot, null)
+              whole.apply(
+                columns,
+                resolved,
+                () => 0,
+                () => {},
+              )
+            }
+            for (const { key, row } of whole.takeChanged())
+              expect(
+                Buffer.from(row).equals(Buffer.from(store.get(Buffer.from(key).toString('hex')) as Uint8Array)),
+              ).toBe(true)
+          },
+        ),
+        { numRuns },
+      )
+    })
   }
 })
 

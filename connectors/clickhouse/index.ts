@@ -1,0 +1,18 @@
+export {
+  type CallOptions,
+  type ClickHouseClient,
+  type ClickHouseClientOptions,
+  type ClickHouseEndpoint,
+  type NativeInsert,
+  openClickHouseClient,
+  type QueryParams,
+  type Settings,
+} from './client.ts'
+export {
+  type ClickHouseOfflineStore,
+  insertRowsMax,
+  type OfflineStoreOptions,
+  openOfflineStore,
+  type PendingInsert,
+  type PrepareReport,
+} from './offline-store.ts'

@@ -1,0 +1,77 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { FeatureStoreError } from '../../core/errors.ts'
+import { type AvroSchema, fingerprintHex, parseSchema } from '../../schemas/avro/index.ts'
+import { makeFolder, replaceFile } from './files.ts'
+import { isStreamName } from './names.ts'
+
+const fingerprintPattern = /^[0-9a-f]{16}$/
+
+/**
+ * Writer schemas beside the log: `<root>/<stream>/schemas/<fingerprint>.avsc`. Named by content and written whole, so it
+ * needs no lock. Put a schema before the first event that names it.
+ */
+export class LogSchemas {
+  private readonly root: string
+  private readonly known = new Map<string, AvroSchema>()
+
+  constructor(root: string) {
+    this.root = root
+  }
+
+  /**
+   * Keeps a schema; answers its fingerprint, 16 hex digits.
+   *
+   * Errors: FS_STREAM_UNKNOWN; FS_DEFINITION_INVALID when a schema with the same fingerprint is there that means other
+   * values: logical types (milliseconds or microseconds) are not in the fingerprint, so only one of the two can be kept.
+   */
+  putSchema(stream: string, schema: AvroSchema): string {
+    const fingerprint = fingerprintHex(schema)
+    if (!isStreamName(stream) || !existsSync(join(this.root, stream, 'stream.json')))
+      throw new FeatureStoreError('FS_STREAM_UNKNOWN', `the log has no stream ${JSON.stringify(stream)}`)
+    const there = this.schema(stream, fingerprint)
+    if (there !== undefined) {
+      if (meaning(there) !== meaning(schema))
+        throw new FeatureStoreError(
+          'FS_DEFINITION_INVALID',
+          `${stream} has a schema with the fingerprint ${fingerprint} and other logical types`,
+        )
+      return fingerprint
+    }
+    const folder = join(this.root, stream, 'schemas')
+    if (!existsSync(folder)) makeFolder(folder)
+    replaceFile(join(folder, `${fingerprint}.avsc`), JSON.stringify(schema, null, 2))
+    return fingerprint
+  }
+
+  /** The schema of a fingerprint, or undefined. Errors: FS_FILE_INVALID when the file holds another. */
+  schema(stream: string, fingerprint: string): AvroSchema | undefined {
+    const key = `${stream}/${fingerprint}`
+    const known = this.known.get(key)
+    if (known !== undefined) return known
+    if (!isStreamName(stream) || !fingerprintPattern.test(fingerprint)) return undefined
+    const path = join(this.root, stream, 'schemas', `${fingerprint}.avsc`)
+    if (!existsSync(path)) return undefined
+    const schema = parseSchema(readFileSync(path, 'utf8'))
+    if (fingerprintHex(schema) !== fingerprint)
+      throw new FeatureStoreError('FS_FILE_INVALID', `${path} holds a schema with another fingerprint`)
+    this.known.set(key, schema)
+    return schema
+  }
+}
+
+/** Logical types that change no value: they may be there or not. */
+const neutral: ReadonlySet<unknown> = new Set(['timestamp-millis', 'uuid'])
+
+/** The logical types per field that make other values of the same bytes, in a form that can be compared. */
+function meaning({ fields }: AvroSchema): string {
+  const found = fields.map(({ type }) => {
+    const logical: unknown[] = []
+    JSON.stringify(type, (key, value: unknown) => {
+      if (key === 'logicalType' && !neutral.has(value)) logical.push(value)
+      return value
+    })
+    return logical
+  })
+  return JSON.stringify(found)
+}

@@ -1,0 +1,179 @@
+/** The offline store in memory: rows as plain values in arrays. The reference that the others are compared with. */
+import { unreachable } from '../../core/brand.ts'
+import { FeatureStoreError } from '../../core/errors.ts'
+import type { EventBatch } from '../../core/event/batch.ts'
+import { nextOffset, offset, offsetZero, type PartitionPosition } from '../../core/event/position.ts'
+import type { Column, FieldType, Scalar } from '../../core/event/types.ts'
+import type {
+  EventHistory,
+  EventQuery,
+  EventTable,
+  InsertOutcome,
+  OfflineStore,
+} from '../../core/ports/offline-store.ts'
+
+interface Row {
+  readonly partition: number
+  readonly offset: number
+  readonly eventTime: number
+  readonly knownAt: number
+  readonly fields: Readonly<Record<string, Scalar>>
+}
+
+interface Table {
+  readonly definition: EventTable
+  readonly positions: Map<number, PartitionPosition>
+  readonly rows: Row[]
+}
+
+export function openMemoryOfflineStore(): OfflineStore {
+  return new MemoryOfflineStore()
+}
+
+class MemoryOfflineStore implements OfflineStore {
+  readonly #tables = new Map<string, Table>()
+
+  prepare(tables: readonly EventTable[]): Promise<void> {
+    for (const definition of tables) {
+      const held = this.#tables.get(definition.stream)
+      if (held === undefined || JSON.stringify(held.definition.fields) !== JSON.stringify(definition.fields))
+        this.#tables.set(definition.stream, { definition, positions: new Map(), rows: [] })
+    }
+    return Promise.resolve()
+  }
+
+  async positions(stream: string, partitions: number): Promise<readonly PartitionPosition[]> {
+    const { positions } = await this.#table(stream)
+    return Array.from({ length: partitions }, (_, index) => positions.get(index) ?? { epoch: 0, next: offsetZero })
+  }
+
+  async insert(batch: EventBatch): Promise<InsertOutcome> {
+    const { definition, positions, rows } = await this.#table(batch.stream)
+    const held = positions.get(batch.partition) ?? { epoch: 0, next: offsetZero }
+    if (batch.nextOffset <= held.next) return { kind: 'already-applied' }
+    if (batch.firstOffset !== held.next) return { kind: 'gap', expected: held }
+    for (let row = 0; row < batch.count; row++) rows.push(rowOf(batch, row, definition.fields))
+    positions.set(batch.partition, { epoch: batch.epoch, next: offset(batch.nextOffset) })
+    return { kind: 'applied' }
+  }
+
+  async events(query: EventQuery): Promise<EventHistory> {
+    const { definition, rows } = await this.#table(query.stream)
+    const keys = keysOf(query, definition)
+    const found = rows.filter((row) => row.eventTime >= query.fromMs && counts(row, query, keys, query.toMs))
+    found.sort(
+      (a, b) => a.eventTime - b.eventTime || a.knownAt - b.knownAt || a.partition - b.partition || a.offset - b.offset,
+    )
+    const columns = Object.entries(definition.fields).map(([name, { type }]) => [
+      name,
+      columnOf(
+        type,
+        found.map((row) => row.fields[name] ?? null),
+      ),
+    ])
+    return {
+      stream: query.stream,
+      count: found.length,
+      partitions: Int32Array.from(found, (row) => row.partition),
+      offsets: Float64Array.from(found, (row) => row.offset),
+      eventTimes: Float64Array.from(found, (row) => row.eventTime),
+      knownAts: Float64Array.from(found, (row) => row.knownAt),
+      columns: Object.fromEntries(columns) as EventHistory['columns'],
+    }
+  }
+
+  async anyEventBefore(query: EventQuery): Promise<boolean> {
+    const { definition, rows } = await this.#table(query.stream)
+    const keys = keysOf(query, definition)
+    return rows.some((row) => counts(row, query, keys, query.fromMs))
+  }
+
+  drop(stream: string): Promise<void> {
+    this.#tables.delete(stream)
+    return Promise.resolve()
+  }
+
+  async #table(stream: string): Promise<Table> {
+    const table = this.#tables.get(stream)
+    if (table === undefined) throw new FeatureStoreError('FS_STREAM_UNKNOWN', `no table of events of ${stream}`)
+    return await Promise.resolve(table)
+  }
+}
+
+type Keys = readonly (readonly [name: string, value: Scalar])[]
+
+const keysOf = (query: EventQuery, { fields }: EventTable): Keys =>
+  Object.entries(query.key).map(([name, value]) => [name, keyValue(name, fields[name], value)])
+
+function counts(row: Row, query: EventQuery, keys: Keys, beforeMs: number): boolean {
+  return (
+    row.eventTime < beforeMs &&
+    row.knownAt <= query.knownAtMsMax &&
+    row.offset < nextOffset(query.position, query.stream, row.partition) &&
+    keys.every(([name, value]) => row.fields[name] === value)
+  )
+}
+
+/** As the column holds it: int64 is a bigint, the other integers are numbers. */
+function keyValue(name: string, field: FieldType | undefined, value: Scalar): Scalar {
+  const isInteger = typeof value === 'bigint' || (typeof value === 'number' && Number.isSafeInteger(value))
+  if (field?.type === 'int64' && isInteger) return BigInt(value)
+  if ((field?.type === 'int32' || field?.type === 'timestamp') && isInteger) return Number(value)
+  if (field?.type === 'string' && typeof value === 'string') return value
+  if (field?.type === 'bool' && typeof value === 'boolean') return value
+  throw new FeatureStoreError('FS_ENTITY_INVALID', `key field ${name} does not take a ${typeof value}`)
+}
+
+function rowOf(batch: EventBatch, row: number, fields: EventTable['fields']): Row {
+  return {
+    partition: batch.partition,
+    offset: batch.offsets[row] as number,
+    eventTime: batch.eventTimes[row] as number,
+    knownAt: batch.knownAts[row] as number,
+    fields: Object.fromEntries(
+      Object.keys(fields).map((name) => [name, scalarAt(batch.columns[name] as Column, row)] as const),
+    ),
+  }
+}
+
+/** One value of a column as people write it. */
+export function scalarAt(column: Column, row: number): Scalar {
+  if (column.nulls?.[row] === 1) return null
+  switch (column.type) {
+    case 'string':
+      return column.table.strings[column.values[row] as number] as string
+    case 'bool':
+      return column.values[row] === 1
+    case 'int32':
+    case 'int64':
+    case 'float64':
+    case 'timestamp':
+      return column.values[row] as number | bigint
+    default:
+      return unreachable(column)
+  }
+}
+
+/** A column of values as people write them. */
+export function columnOf(type: FieldType['type'], values: readonly Scalar[]): Column {
+  const nulls = values.includes(null) ? Uint8Array.from(values, (value) => (value === null ? 1 : 0)) : null
+  switch (type) {
+    case 'string': {
+      const strings = [...new Set(values.map((value) => (value ?? '') as string))]
+      const codes = new Map(strings.map((value, code) => [value, code]))
+      const codeOf = (value: Scalar): number => codes.get((value ?? '') as string) as number
+      return { type, values: Int32Array.from(values, codeOf), table: { strings }, nulls }
+    }
+    case 'bool':
+      return { type, values: Uint8Array.from(values, (value) => (value === true ? 1 : 0)), nulls }
+    case 'int32':
+      return { type, values: Int32Array.from(values, (value) => Number(value ?? 0)), nulls }
+    case 'int64':
+      return { type, values: BigInt64Array.from(values, (value) => BigInt((value ?? 0) as number | bigint)), nulls }
+    case 'float64':
+    case 'timestamp':
+      return { type, values: Float64Array.from(values, (value) => Number(value ?? 0)), nulls }
+    default:
+      return unreachable(type)
+  }
+}

@@ -1,0 +1,80 @@
+import type { EventBatch } from './batch.ts'
+import { offset as offsetOf } from './position.ts'
+import type { Column } from './types.ts'
+
+/** The part of a batch below `end`. Columns are views of the same memory. */
+export function takeBelow(batch: EventBatch, end: number): EventBatch {
+  if (batch.nextOffset <= end) return batch
+  let count = 0
+  while (count < batch.count && (batch.offsets[count] as number) < end) count++
+  return {
+    ...batch,
+    nextOffset: offsetOf(end),
+    count,
+    offsets: batch.offsets.subarray(0, count),
+    eventTimes: batch.eventTimes.subarray(0, count),
+    knownAts: batch.knownAts.subarray(0, count),
+    columns: Object.fromEntries(
+      Object.entries(batch.columns).map(([name, column]) => [name, firstRows(column, count)]),
+    ),
+    dead: batch.dead.filter((record) => record.offset < end),
+  }
+}
+
+const firstRows = (column: Column, count: number): Column =>
+  ({
+    ...column,
+    values: column.values.subarray(0, count),
+    nulls: column.nulls === null ? null : column.nulls.subarray(0, count),
+  }) as Column
+
+/** Consecutive batches of one partition as one. Their string columns share a table (one decoder made them). */
+export function concatBatches(batches: readonly EventBatch[]): EventBatch {
+  const first = batches[0]
+  if (first === undefined) throw new Error('no batches to join')
+  if (batches.length === 1) return first
+  const last = batches.at(-1) as EventBatch
+  const floats = (pick: (batch: EventBatch) => Float64Array): Float64Array => {
+    const joined = new Float64Array(count)
+    let at = 0
+    for (const batch of batches) {
+      joined.set(pick(batch), at)
+      at += batch.count
+    }
+    return joined
+  }
+  const count = batches.reduce((sum, batch) => sum + batch.count, 0)
+  return {
+    ...first,
+    epoch: last.epoch,
+    nextOffset: last.nextOffset,
+    count,
+    offsets: floats((batch) => batch.offsets),
+    eventTimes: floats((batch) => batch.eventTimes),
+    knownAts: floats((batch) => batch.knownAts),
+    columns: Object.fromEntries(
+      Object.keys(first.columns).map((name) => [
+        name,
+        concatColumns(
+          batches.map((batch) => batch.columns[name] as Column),
+          count,
+        ),
+      ]),
+    ),
+    dead: batches.flatMap((batch) => batch.dead),
+  }
+}
+
+function concatColumns(columns: readonly Column[], count: number): Column {
+  const first = columns[0] as Column
+  const Kind = first.values.constructor as new (length: number) => Column['values']
+  const values = new Kind(count)
+  const nulls = columns.some((column) => column.nulls !== null) ? new Uint8Array(count) : null
+  let at = 0
+  for (const column of columns) {
+    values.set(column.values as never, at)
+    if (column.nulls !== null) nulls?.set(column.nulls, at)
+    at += column.values.length
+  }
+  return { ...first, values, nulls } as Column
+}

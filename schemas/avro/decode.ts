@@ -1,0 +1,255 @@
+import { FeatureStoreError } from '../../core/errors.ts'
+import { type DeadRecord, type EventBatch } from '../../core/event/batch.ts'
+import { offset, type Offset } from '../../core/event/position.ts'
+import { type Column, type FieldType, type ScalarType, type StringTable } from '../../core/event/types.ts'
+import { type LogChunk } from '../../core/ports/event-log.ts'
+import { announcedRecords, RecordCursor } from '../recordbatch/walk.ts'
+import { StringInterner } from './intern.ts'
+import { compileRun, explainProblem, type PlannedField, type RowBuffer, type Run, runEnd } from './plan.ts'
+import { type AvroSchema, singleObjectBytes, singleObjectMagic } from './schema.ts'
+
+export interface StreamDecoderOptions {
+  readonly stream: string
+  /** Every declared field of the stream, in declared order. */
+  readonly fields: Readonly<Record<string, FieldType>>
+  /** The field that holds the event time, a timestamp. */
+  readonly eventTime: string
+  /** The writer schema of a fingerprint (16 hex digits), or undefined when it is unknown. */
+  readonly schemas: (fingerprintHex: string) => AvroSchema | undefined
+  /** Fields to make columns of; default all. The others are checked all the same. */
+  readonly projection?: readonly string[]
+}
+
+export interface StreamDecoder {
+  /**
+   * The records of a chunk from offset `from` on, as columns. A record that does not decode or does not fit the stream
+   * is in `dead`. Arrays are the batch's own; string tables are the decoder's and grow.
+   *
+   * Errors: FS_LOG_CORRUPT when the chunk is broken.
+   */
+  decode(chunk: LogChunk, partition: number, epoch: number, from: Offset): EventBatch
+}
+
+/** Rows to begin with where the chunk does not tell how many records it has. */
+const rowsMin = 1024
+
+/**
+ * A decoder for one stream, whatever its writers' schemas: one generated loop per writer schema (plan.ts).
+ *
+ * Errors: FS_DEFINITION_INVALID when the event time or the projection names no fitting field.
+ */
+export function createStreamDecoder(options: StreamDecoderOptions): StreamDecoder {
+  return new Decoder(options)
+}
+
+interface Plan {
+  /** Fingerprint as the payload has it, in two little-endian halves. */
+  readonly low: number
+  readonly high: number
+  readonly run: Run | null
+  readonly reason: string
+}
+
+class Decoder implements StreamDecoder {
+  private readonly options: StreamDecoderOptions
+  private readonly fields: readonly PlannedField[]
+  private readonly cursor = new RecordCursor()
+  private readonly plans: Plan[] = []
+  /** Fingerprints without a schema; asked for again with the next chunk, since a schema may come later. */
+  private unknown: Plan[] = []
+
+  constructor(options: StreamDecoderOptions) {
+    this.options = options
+    const { fields, eventTime, stream } = options
+    if (!Object.hasOwn(fields, eventTime) || fields[eventTime]?.type !== 'timestamp')
+      throw new FeatureStoreError('FS_DEFINITION_INVALID', `${stream} has no timestamp ${JSON.stringify(eventTime)}`)
+    const projection = new Set(options.projection ?? Object.keys(fields))
+    for (const name of projection)
+      if (!Object.hasOwn(fields, name))
+        throw new FeatureStoreError('FS_DEFINITION_INVALID', `${stream} has no field ${JSON.stringify(name)}`)
+    this.fields = Object.entries(fields).map(([name, type]) => ({
+      name,
+      type,
+      isEventTime: name === eventTime,
+      projected: projection.has(name),
+      strings: type.type === 'string' && projection.has(name) ? new StringInterner() : null,
+    }))
+  }
+
+  decode(chunk: LogChunk, partition: number, epoch: number, from: Offset): EventBatch {
+    const { cursor } = this
+    const dead: DeadRecord[] = []
+    this.unknown = []
+    cursor.reset(chunk.bytes)
+    let more = cursor.next()
+    while (more && cursor.offset < from) more = cursor.next()
+    const out = this.newBuffer(more ? announcedRecords(chunk.bytes) : 0)
+    while (more) {
+      const plan = this.planOf(cursor)
+      const end = plan.run === null ? runEnd.dead : plan.run(cursor, out)
+      if (end === runEnd.chunk) break
+      if (end === runEnd.full) this.grow(out, Math.max(out.capacity * 2, out.row + cursor.left + 1))
+      else if (end === runEnd.dead) {
+        dead.push(this.deadRecord(plan.run === null ? plan.reason : out.problem))
+        more = cursor.next()
+      }
+    }
+    return {
+      stream: this.options.stream,
+      partition,
+      epoch,
+      firstOffset: offset(Math.max(from, chunk.baseOffset)),
+      nextOffset: chunk.nextOffset,
+      count: out.row,
+      offsets: out.offsets.subarray(0, out.row),
+      eventTimes: out.eventTimes.subarray(0, out.row),
+      knownAts: out.knownAts.subarray(0, out.row),
+      columns: this.columns(out),
+      dead,
+    }
+  }
+
+  private deadRecord(problem: number | string): DeadRecord {
+    const { cursor, fields } = this
+    return {
+      offset: offset(cursor.offset),
+      knownAt: cursor.timestampMs,
+      ...(typeof problem === 'string'
+        ? ({ code: 'FS_DEAD_UNDECODABLE', reason: problem } as const)
+        : explainProblem(problem, fields)),
+      // A copy: a letter outlives the chunk.
+      payload: Uint8Array.from(cursor.bytes.subarray(Math.max(cursor.valueStart, 0), Math.max(cursor.valueEnd, 0))),
+    }
+  }
+
+  private planOf({ bytes, view, valueStart, valueEnd }: RecordCursor): Plan {
+    if (
+      valueEnd - valueStart < singleObjectBytes ||
+      bytes[valueStart] !== singleObjectMagic[0] ||
+      bytes[valueStart + 1] !== singleObjectMagic[1]
+    )
+      return noSingleObject
+    const low = view.getInt32(valueStart + 2, true)
+    const high = view.getInt32(valueStart + 6, true)
+    return this.find(this.plans, low, high) ?? this.find(this.unknown, low, high) ?? this.makePlan(low, high)
+  }
+
+  private find(plans: readonly Plan[], low: number, high: number): Plan | undefined {
+    for (const plan of plans) if (plan.low === low && plan.high === high) return plan
+    return undefined
+  }
+
+  private makePlan(low: number, high: number): Plan {
+    const hex = hexOf(high) + hexOf(low)
+    const schema = this.options.schemas(hex)
+    if (schema === undefined) {
+      const plan = { low, high, run: null, reason: `no schema has the fingerprint ${hex}` }
+      this.unknown.push(plan)
+      return plan
+    }
+    const plan = { low, high, run: compileRun(schema, low, high, this.fields), reason: '' }
+    this.plans.push(plan)
+    return plan
+  }
+
+  private newBuffer(rows: number): RowBuffer {
+    const out: RowBuffer = {
+      capacity: 0,
+      row: 0,
+      problem: 0,
+      offsets: noFloats,
+      knownAts: noFloats,
+      eventTimes: noFloats,
+      values: this.fields.map(() => null),
+      nulls: this.fields.map(() => null),
+      nullSeen: new Uint8Array(this.fields.length),
+    }
+    if (rows > 0) this.grow(out, Math.max(rows, rowsMin))
+    return out
+  }
+
+  private grow(out: RowBuffer, capacity: number): void {
+    const floats = (old: Float64Array): Float64Array => {
+      const grown = new Float64Array(capacity)
+      grown.set(old)
+      return grown
+    }
+    out.capacity = capacity
+    out.offsets = floats(out.offsets)
+    out.knownAts = floats(out.knownAts)
+    out.eventTimes = floats(out.eventTimes)
+    this.fields.forEach(({ type, projected, isEventTime }, index) => {
+      if (!projected) return
+      const old = out.values[index] ?? null
+      const values = isEventTime ? out.eventTimes : newValues(type.type, capacity)
+      if (old !== null && !isEventTime) values.set(old)
+      out.values[index] = values
+      if (type.nullable === true) {
+        const nulls = new Uint8Array(capacity)
+        nulls.set(out.nulls[index] ?? noBytes)
+        out.nulls[index] = nulls
+      }
+    })
+  }
+
+  private columns(out: RowBuffer): Record<string, Column> {
+    const columns: Record<string, Column> = {}
+    this.fields.forEach(({ name, type, projected, strings }, index) => {
+      if (!projected) return
+      const nulls = out.nullSeen[index] === 1 ? (out.nulls[index]?.subarray(0, out.row) ?? null) : null
+      const mask = nulls !== null && nulls.includes(1) ? nulls : null
+      const values = out.values[index] ?? newValues(type.type, 0)
+      columns[name] = makeColumn(type.type, values, out.row, mask, strings)
+    })
+    return columns
+  }
+}
+
+const noFloats = new Float64Array(0)
+const noBytes = new Uint8Array(0)
+const noSingleObject: Plan = {
+  low: 0,
+  high: 0,
+  run: null,
+  reason: 'the payload is not in the Avro single-object encoding',
+}
+
+const hexOf = (half: number): string => (half >>> 0).toString(16).padStart(8, '0')
+
+/** int64 values are written as halves, two per row. */
+function newValues(type: ScalarType, rows: number): Float64Array | Int32Array | Uint8Array {
+  switch (type) {
+    case 'float64':
+    case 'timestamp':
+      return new Float64Array(rows)
+    case 'int32':
+    case 'string':
+      return new Int32Array(rows)
+    case 'int64':
+      return new Int32Array(rows * 2)
+    case 'bool':
+      return new Uint8Array(rows)
+  }
+}
+
+function makeColumn(
+  type: ScalarType,
+  all: Float64Array | Int32Array | Uint8Array,
+  rows: number,
+  nulls: Uint8Array | null,
+  table: StringTable | null,
+): Column {
+  switch (type) {
+    case 'float64':
+    case 'timestamp':
+      return { type, values: (all as Float64Array).subarray(0, rows), nulls }
+    case 'int32':
+      return { type, values: (all as Int32Array).subarray(0, rows), nulls }
+    case 'int64':
+      return { type, values: new BigInt64Array(all.buffer as ArrayBuffer, all.byteOffset, rows), nulls }
+    case 'bool':
+      return { type, values: (all as Uint8Array).subarray(0, rows), nulls }
+    case 'string':
+      return { type, values: (all as Int32Array).subarray(0, rows), nulls, table: table as StringTable }
+  }
+}

@@ -1,0 +1,14 @@
+/** Stream payloads: Avro records in the single-object encoding, written from rows and read into columns. */
+export { createStreamDecoder, type StreamDecoder, type StreamDecoderOptions } from './decode.ts'
+export { compileEncoder, type FieldColumns, type FieldValues, type RowEncoder } from './encode.ts'
+export {
+  type AvroField,
+  type AvroSchema,
+  type AvroType,
+  canonicalForm,
+  fingerprint,
+  fingerprintHex,
+  parseSchema,
+  singleObjectHeader,
+  streamSchema,
+} from './schema.ts'

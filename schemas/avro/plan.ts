@@ -1,0 +1,321 @@
+import { type ErrorCode } from '../../core/errors.ts'
+import { type FieldType } from '../../core/event/types.ts'
+import { earliestMs, latestMs } from '../../core/time/time.ts'
+import { type RecordCursor } from '../recordbatch/walk.ts'
+import { lowHalf } from './encode.ts'
+import { type StringInterner, validUtf8 } from './intern.ts'
+import { type AvroNode, type AvroSchema, type AvroType, primitives, singleObjectBytes } from './schema.ts'
+import { compileSkipper, type NamedTypes, namedTypes, type Skipper } from './skip.ts'
+
+/** One declared field of the stream, as the decoder needs it. */
+export interface PlannedField {
+  readonly name: string
+  readonly type: FieldType
+  /** The event time of the stream. */
+  readonly isEventTime: boolean
+  /** Whether a column is wanted. A field that is not projected is checked all the same: whether a record is dead must not depend on who reads it. */
+  readonly projected: boolean
+  readonly strings: StringInterner | null
+}
+
+/** Columns under construction, shared by the plans of one decoder. */
+export interface RowBuffer {
+  capacity: number
+  row: number
+  /** Of a dead record: 0 for a broken structure, else field index * 8 + cause. */
+  problem: number
+  offsets: Float64Array
+  knownAts: Float64Array
+  eventTimes: Float64Array
+  /** Per field; of int64 the 32-bit halves; null where no column is wanted. */
+  values: (Float64Array | Int32Array | Uint8Array | null)[]
+  /** Per field; null where it is not nullable or no column is wanted. */
+  nulls: (Uint8Array | null)[]
+  /** Per field: 1 when a null may have been written. */
+  nullSeen: Uint8Array
+}
+
+/** Why a plan's loop came back. */
+export const runEnd = { chunk: 0, other: 1, full: 2, dead: 3 } as const
+
+/** Decodes records from the cursor's current one on, as long as they have the plan's fingerprint and there is room. */
+export type Run = (cursor: RecordCursor, out: RowBuffer) => number
+
+const cause = { range: 1, null: 2, nonFinite: 3, eventTime: 4, utf8: 5 } as const
+
+/** What a problem number means; never with the value itself. */
+export function explainProblem(
+  problem: number,
+  fields: readonly PlannedField[],
+): { readonly code: ErrorCode; readonly reason: string } {
+  const field = fields[problem >>> 3]
+  const name = field?.name ?? ''
+  switch (problem & 7) {
+    case cause.range:
+      return { code: 'FS_DEAD_RANGE', reason: `the field ${name} does not fit ${field?.type.type ?? ''}` }
+    case cause.null:
+      return { code: 'FS_DEAD_NULL', reason: `the field ${name} is null or missing` }
+    case cause.nonFinite:
+      return { code: 'FS_DEAD_NON_FINITE', reason: `the field ${name} is not finite` }
+    case cause.eventTime:
+      return {
+        code: 'FS_DEAD_EVENT_TIME',
+        reason: `the event time ${name} is null, missing or outside the years 1 to 9998`,
+      }
+    case cause.utf8:
+      return { code: 'FS_DEAD_UNDECODABLE', reason: `the field ${name} is not valid UTF-8` }
+    default:
+      return { code: 'FS_DEAD_UNDECODABLE', reason: 'the payload does not decode with its writer schema' }
+  }
+}
+
+/**
+ * A loop made for one writer schema and the fields of a stream (resolution by name, as the Avro specification's
+ * "Schema Resolution", but a value that does not fit makes its record dead and is no error).
+ *
+ * The source is put together from numbers and the names of locals alone: no name or text of a schema gets into it.
+ * Locals: B bytes, V view, p position, end, b byte, lo and hi the halves of the last long, err the first problem.
+ */
+export function compileRun(schema: AvroSchema, low: number, high: number, fields: readonly PlannedField[]): Run {
+  const source = new RunSource(schema, fields).write(low, high)
+  const make = new Function('R', 'skippers', 'strings', source.text) as (
+    helpers: typeof runtime,
+    skippers: readonly Skipper[],
+    strings: readonly (StringInterner | null)[],
+  ) => Run
+  return make(
+    runtime,
+    source.skippers,
+    fields.map((field) => field.strings),
+  )
+}
+
+const broken = '{ out.row = row; out.problem = 0; return 3 }'
+
+/** A zigzag varint into lo and hi: up to four bytes here, longer ones in rest(). */
+const readLong = `b = B[p++]; lo = b & 127;
+if (b > 127) { b = B[p++]; lo |= (b & 127) << 7;
+if (b > 127) { b = B[p++]; lo |= (b & 127) << 14;
+if (b > 127) { b = B[p++]; lo |= (b & 127) << 21; } } }
+if (b > 127) { p = R.rest(B, p, lo); if (p < 0) ${broken} lo = R.low; hi = R.high; }
+else { lo = (lo >>> 1) ^ -(lo & 1); hi = lo >> 31; }
+`
+const readLength = `${readLong}if (hi !== 0 || lo < 0 || lo > end - p) ${broken}
+`
+
+class RunSource {
+  private readonly schema: AvroSchema
+  private readonly fields: readonly PlannedField[]
+  private readonly known: NamedTypes
+  private readonly namespace: string
+  private readonly skippers: Skipper[] = []
+
+  constructor(schema: AvroSchema, fields: readonly PlannedField[]) {
+    this.schema = schema
+    this.fields = fields
+    this.known = namedTypes(schema)
+    const { name } = schema
+    this.namespace = name.includes('.') ? name.slice(0, name.lastIndexOf('.')) : (schema.namespace ?? '')
+  }
+
+  write(low: number, high: number): { readonly text: string; readonly skippers: readonly Skipper[] } {
+    const indexOf = new Map(this.fields.map((field, index) => [field.name, index]))
+    const body = this.schema.fields.map(({ name, type }) => this.read(indexOf.get(name) ?? -1, type)).join('')
+    const written = new Set(this.schema.fields.map(({ name }) => name))
+    let missing = ''
+    let firstProblem = 0
+    this.fields.forEach((field, index) => {
+      if (written.has(field.name)) return
+      if (field.isEventTime) firstProblem ||= index * 8 + cause.eventTime
+      else if (field.type.nullable !== true) firstProblem ||= index * 8 + cause.null
+      else missing += this.whenNull(index)
+    })
+    const locals = this.fields.map(
+      (_, i) => `const C${i} = out.values[${i}], N${i} = out.nulls[${i}], S${i} = strings[${i}];`,
+    )
+    const text = `'use strict';
+return function run(cursor, out) {
+  const B = cursor.bytes, V = cursor.view, limit = out.capacity, seen = out.nullSeen;
+  const offsets = out.offsets, knownAts = out.knownAts, T = out.eventTimes;
+  ${locals.join('\n  ')}
+  let row = out.row, p = 0, end = 0, b = 0, lo = 0, hi = 0, v = 0, err = 0;
+  do {
+    p = cursor.valueStart; end = cursor.valueEnd;
+    if (cursor.bytes !== B || end - p < ${singleObjectBytes} || B[p] !== 0xc3 || B[p + 1] !== 1
+      || V.getInt32(p + 2, true) !== ${low | 0} || V.getInt32(p + 6, true) !== ${high | 0}) { out.row = row; return 1 }
+    if (row === limit) { out.row = row; return 2 }
+    p += ${singleObjectBytes};
+    err = ${firstProblem};
+${missing}${body}
+    if (p !== end) ${broken}
+    if (err !== 0) { out.row = row; out.problem = err; return 3 }
+    offsets[row] = cursor.offset;
+    knownAts[row] = cursor.timestampMs;
+    row++;
+  } while (cursor.next());
+  out.row = row;
+  return 0;
+}`
+    return { text, skippers: this.skippers }
+  }
+
+  /** Code that reads a value of `type` for field `index`, or walks over it where the index is -1. */
+  private read(index: number, type: AvroType): string {
+    if (Array.isArray(type)) {
+      // One byte holds the zigzag of branch 0 to 63; what has more branches does not decode here.
+      const branches = (type as readonly AvroType[]).slice(0, 64)
+      const cases = branches.map((branch, tag) => `if (b === ${tag * 2}) {\n${this.read(index, branch)}} else `)
+      return `b = B[p++];\n${cases.join('')}${broken}\n`
+    }
+    const { base, logical } = plainType(type)
+    if (base === null || index === -1)
+      return this.skip(base, type) + (index === -1 ? '' : this.fail(index, cause.range))
+    if (base === 'null') return this.whenNull(index)
+    return this.value(index, base, logical) ?? this.skip(base, type) + this.fail(index, cause.range)
+  }
+
+  private value(index: number, base: string, logical: string): string | null {
+    const field = this.fields[index] as PlannedField
+    const text = this.valueOf(index, field, base, logical)
+    const clear = field.projected && field.type.nullable === true ? `N${index}[row] = 0;\n` : ''
+    return text === null ? null : text + clear
+  }
+
+  private valueOf(index: number, field: PlannedField, base: string, logical: string): string | null {
+    const store = (value: string): string => (field.projected ? `C${index}[row] = ${value};\n` : '')
+    const whole = base === 'int' || base === 'long'
+    switch (field.type.type) {
+      case 'bool':
+        if (base !== 'boolean') return null
+        return `b = B[p++];\nif (b > 1) ${broken}\n${store('b')}`
+      case 'int32':
+        if (!whole) return null
+        return `${readLong}if (hi !== lo >> 31) { ${this.fail(index, cause.range)} }\n${store('lo')}`
+      case 'int64': {
+        if (!whole) return null
+        const halves = `C${index}[row * 2 + ${lowHalf}] = lo; C${index}[row * 2 + ${1 - lowHalf}] = hi;\n`
+        return readLong + (field.projected ? halves : '')
+      }
+      case 'timestamp':
+        return whole ? this.timestamp(index, field, logical) : null
+      case 'float64':
+        return this.float(index, field, base, store)
+      case 'string': {
+        // Bytes of a decimal are no text.
+        if (base !== 'string' && (base !== 'bytes' || logical !== '')) return null
+        const check = field.projected
+          ? `lo = S${index}.intern(B, p, hi);\nif (lo < 0) { ${this.fail(index, cause.utf8)} }\n${store('lo')}`
+          : `if (!R.validUtf8(B, p, hi)) { ${this.fail(index, cause.utf8)} }\n`
+        return `${readLength}hi = p + lo;\n${check}p = hi;\n`
+      }
+    }
+  }
+
+  private timestamp(index: number, field: PlannedField, logical: string): string | null {
+    const scale = { '': 'millis', 'timestamp-millis': 'millis', 'timestamp-micros': 'micros' }[logical]
+    if (scale === undefined) return null
+    const value = scale === 'millis' ? 'hi * 4294967296 + (lo >>> 0)' : 'R.millisOf(lo, hi)'
+    if (field.isEventTime)
+      return `${readLong}v = ${value};\nif (v < ${earliestMs} || v > ${latestMs}) { ${this.fail(index, cause.eventTime)} }\nT[row] = v;\n`
+    const safe = `if (v > ${Number.MAX_SAFE_INTEGER} || v < ${Number.MIN_SAFE_INTEGER}) { ${this.fail(index, cause.range)} }\n`
+    return `${readLong}v = ${value};\n${safe}${field.projected ? `C${index}[row] = v;\n` : ''}`
+  }
+
+  private float(index: number, field: PlannedField, base: string, store: (value: string) => string): string | null {
+    const range = this.fail(index, cause.range)
+    switch (base) {
+      case 'int':
+      case 'long':
+        return `${readLong}v = hi * 4294967296 + (lo >>> 0);\nif (v > ${Number.MAX_SAFE_INTEGER} || v < ${Number.MIN_SAFE_INTEGER}) { ${range} }\n${store('v')}`
+      case 'float':
+      case 'double': {
+        const bytes = base === 'float' ? 4 : 8
+        const read = `if (end - p < ${bytes}) ${broken}\nv = V.getFloat${bytes * 8}(p, true);\np += ${bytes};\n`
+        // v - v is 0 for every finite number, NaN for the others. + 0 makes -0 into +0.
+        const finite =
+          field.type.allowNonFinite === true
+            ? 'if (v !== v) v = NaN;\n'
+            : `if (v - v !== 0) { ${this.fail(index, cause.nonFinite)} }\n`
+        return read + finite + store('v + 0')
+      }
+      default:
+        return null
+    }
+  }
+
+  private whenNull(index: number): string {
+    const field = this.fields[index] as PlannedField
+    if (field.isEventTime) return `${this.fail(index, cause.eventTime)}\n`
+    if (field.type.nullable !== true) return `${this.fail(index, cause.null)}\n`
+    return field.projected ? `N${index}[row] = 1; seen[${index}] = 1;\n` : ''
+  }
+
+  /** The first problem of a record counts. */
+  private fail(index: number, why: number): string {
+    return `if (err === 0) err = ${index * 8 + why};`
+  }
+
+  private skip(base: string | null, type: AvroType): string {
+    switch (base) {
+      case 'null':
+        return ''
+      case 'boolean':
+        return 'p++;\n'
+      case 'float':
+        return 'p += 4;\n'
+      case 'double':
+        return 'p += 8;\n'
+      case 'string':
+      case 'bytes':
+        return `${readLength}p += lo;\n`
+      case 'int':
+      case 'long':
+        return readLong
+      default: {
+        const index = this.skippers.push(compileSkipper(type, this.namespace, this.known)) - 1
+        return `p = skippers[${index}](B, p, end, 0);\nif (p < 0) ${broken}\n`
+      }
+    }
+  }
+}
+
+/** The primitive that a type comes down to, or null, and its logical type. */
+function plainType(type: AvroType, logical = ''): { readonly base: string | null; readonly logical: string } {
+  if (typeof type === 'string') return { base: primitives.has(type) ? type : null, logical }
+  const node = type as AvroNode
+  if (Array.isArray(type) || node.name !== undefined) return { base: null, logical }
+  return plainType(node.type, node.logicalType ?? logical)
+}
+
+/** What generated loops call. `low` and `high` are the second result of rest(). */
+const runtime = {
+  low: 0,
+  high: 0,
+
+  /** The rest of a varint whose first four bytes gave `low28`; -1 when it has more than 64 bits. */
+  rest(bytes: Uint8Array, from: number, low28: number): number {
+    let at = from
+    let byte = bytes[at++] as number
+    const low = low28 | ((byte & 127) << 28)
+    let high = (byte & 127) >>> 4
+    for (let shift = 3; byte > 127; shift += 7) {
+      byte = bytes[at++] as number
+      if (shift === 31 && byte > 1) return -1
+      high |= (byte & 127) << shift
+    }
+    const sign = -(low & 1)
+    this.low = ((low >>> 1) | (high << 31)) ^ sign
+    this.high = (high >>> 1) ^ sign
+    return at
+  },
+
+  /** Microseconds to milliseconds, downwards, exactly. */
+  millisOf(low: number, high: number): number {
+    const micros = high * 0x1_0000_0000 + (low >>> 0)
+    if (Number.isSafeInteger(micros)) return (micros - (((micros % 1000) + 1000) % 1000)) / 1000
+    const exact = (BigInt(high) << 32n) | BigInt(low >>> 0)
+    return Number((exact - (((exact % 1000n) + 1000n) % 1000n)) / 1000n)
+  },
+
+  validUtf8,
+}

@@ -1,0 +1,96 @@
+import type { StreamDefinition } from '../core/definition/types.ts'
+import { FeatureStoreError } from '../core/errors.ts'
+import type { EventBatch } from '../core/event/batch.ts'
+import { concatBatches, takeBelow } from '../core/event/batch-ops.ts'
+import { offset, type Offset, type PartitionPosition } from '../core/event/position.ts'
+import type { EventLog, PartitionInfo } from '../core/ports/event-log.ts'
+import { createStreamDecoder, type AvroSchema, type StreamDecoder } from './avro/index.ts'
+
+/** Writer schema of a stream by its fingerprint, or undefined. */
+export type WriterSchemas = (stream: string, fingerprintHex: string) => AvroSchema | undefined
+
+export interface StreamReaderOptions {
+  readonly log: EventLog
+  readonly stream: StreamDefinition
+  readonly schemas: WriterSchemas
+  /** Fields to make columns of; default all. */
+  readonly projection?: readonly string[]
+}
+
+const scanBytes = 1 << 20
+
+/** Reads a stream of the log as batches of columns. One decoder serves all partitions, so string codes agree. */
+export class StreamReader {
+  readonly stream: StreamDefinition
+  readonly #log: EventLog
+  readonly #decoder: StreamDecoder
+  #partitions: readonly PartitionInfo[] = []
+
+  constructor({ log, stream, schemas, projection }: StreamReaderOptions) {
+    this.stream = stream
+    this.#log = log
+    this.#decoder = createStreamDecoder({
+      stream: stream.name,
+      fields: stream.fields,
+      eventTime: stream.eventTime,
+      schemas: (fingerprint) => schemas(stream.name, fingerprint),
+      ...(projection === undefined ? {} : { projection }),
+    })
+  }
+
+  /** Looks at the log again; the partitions as they stand. Errors: FS_STREAM_UNKNOWN when the log has no such stream. */
+  async refresh(): Promise<readonly PartitionInfo[]> {
+    const partitions = await this.#log.describe(this.stream.name)
+    if (partitions === null)
+      throw new FeatureStoreError('FS_STREAM_UNKNOWN', `the log has no stream ${this.stream.name}`, {
+        remedy: 'Run `tidemark apply` first.',
+      })
+    this.#partitions = partitions
+    return partitions
+  }
+
+  /** Where the log ends now, by partition. */
+  async ends(): Promise<PartitionPosition[]> {
+    return (await this.refresh()).map(({ epochs, end }) => ({ epoch: epochs.at(-1)?.epoch ?? 0, next: end }))
+  }
+
+  /** The records from `from` on, about `bytes` of them; null at the end of the log. */
+  async read(partition: number, from: Offset, bytes: number): Promise<EventBatch | null> {
+    const chunk = await this.#log.fetch(this.stream.name, partition, from, bytes)
+    if (chunk.nextOffset === from) return null
+    return this.#decoder.decode(chunk, partition, this.#epochOf(partition, chunk.nextOffset), from)
+  }
+
+  /** Exactly the records [first, next) of a partition, as one batch. */
+  async range(partition: number, first: Offset, next: Offset): Promise<EventBatch> {
+    const batches: EventBatch[] = []
+    for (let at = first; at < next;) {
+      const batch = await this.read(partition, at, scanBytes)
+      if (batch === null)
+        throw new FeatureStoreError('FS_LOG_CORRUPT', `${this.stream.name}/${partition} ends at ${at}, before ${next}`)
+      batches.push(takeBelow(batch, next))
+      at = batch.nextOffset
+    }
+    return concatBatches(batches)
+  }
+
+  /** Every record below `to` (index = partition), partition after partition. */
+  async *scan(to: readonly PartitionPosition[]): AsyncGenerator<EventBatch> {
+    await this.refresh()
+    for (let partition = 0; partition < to.length; partition++) {
+      const end = (to[partition] as PartitionPosition).next
+      for (let at = this.#partitions[partition]?.start ?? offset(0); at < end;) {
+        const batch = await this.read(partition, at, scanBytes)
+        if (batch === null)
+          throw new FeatureStoreError('FS_LOG_CORRUPT', `${this.stream.name}/${partition} ends at ${at}, before ${end}`)
+        yield takeBelow(batch, end)
+        at = batch.nextOffset
+      }
+    }
+  }
+
+  #epochOf(partition: number, next: number): number {
+    const epochs = this.#partitions[partition]?.epochs ?? []
+    return epochs.findLast(({ firstOffset }) => firstOffset < next)?.epoch ?? 0
+  }
+}
