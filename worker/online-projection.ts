@@ -3,7 +3,9 @@ import { planView, type ViewPlan } from '../core/engine/plan.ts'
 import { ViewEngine } from '../core/engine/view-engine.ts'
 import { FeatureStoreError } from '../core/errors.ts'
 import type { DeadLetter, EventBatch } from '../core/event/batch.ts'
+import { continues } from '../core/event/continuity.ts'
 import { nextOffset, recordCount, type PartitionPosition, type Position } from '../core/event/position.ts'
+import type { PartitionInfo } from '../core/ports/event-log.ts'
 import type { OnlineStore, RowWrite, ShardFlush, ShardLease, ShardPosition } from '../core/ports/online-store.ts'
 
 export interface OnlineSettings {
@@ -92,6 +94,15 @@ export class OnlineProjection {
     )
   }
 
+  /** False when some shard holds records of the stream that the log no longer has, or belongs to another log. */
+  continuesOn(stream: string, partitions: readonly PartitionInfo[]): boolean {
+    return this.#owned.every(({ stored }) => {
+      if (stored === null) return true
+      if (stored.position.logId !== this.#logId) return false
+      return (stored.position.streams[stream] ?? []).every((position, index) => partitions[index] !== undefined && continues(position, partitions[index]))
+    })
+  }
+
   /** What is applied in memory, flushed or not. */
   get position(): Position {
     return {
@@ -113,7 +124,10 @@ export class OnlineProjection {
   /** Begins with a partition where the stores stand, so that a position always names every partition. */
   begin(stream: string, partition: number, epoch: number): void {
     const partitions = (this.#applied[stream] ??= [])
-    partitions[partition] ??= { epoch, next: this.next(stream, partition) as PartitionPosition['next'] }
+    if (partitions[partition] !== undefined) return
+    partitions[partition] = { epoch, next: this.next(stream, partition) as PartitionPosition['next'] }
+    // A store that holds nothing yet is told where it stands, so that readers can tell empty from not built.
+    if (this.#owned.some(({ stored }) => stored === null)) this.#changed = true
   }
 
   /** Folds in the records that follow what is applied of the partition. */

@@ -7,6 +7,7 @@
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Offset } from '../../core/event/position.ts'
+import { FeatureStoreError } from '../../core/errors.ts'
 
 export interface PendingInsert {
   readonly stream: string
@@ -23,14 +24,15 @@ interface Entry extends PendingInsert {
 const suffix = '.insert.json'
 
 export class InsertJournal {
-  readonly #folder: string
+  readonly #folder: string | null
   readonly #logId: string
   readonly #pending = new Map<string, PendingInsert>()
 
-  /** Entries of another log are dropped: tables made from it are dropped too. */
-  constructor(folder: string, logId: string) {
+  /** Entries of another log are dropped: tables made from it are dropped too. Folder null: a reader, which has none. */
+  constructor(folder: string | null, logId: string) {
     this.#folder = folder
     this.#logId = logId
+    if (folder === null) return
     mkdirSync(folder, { recursive: true })
     for (const name of readdirSync(folder)) {
       if (!name.endsWith(suffix)) continue
@@ -70,6 +72,7 @@ export class InsertJournal {
   }
 
   #path(key: string): string {
+    if (this.#folder === null) throw new FeatureStoreError('FS_CLOSED', 'this offline store was opened to read')
     return join(this.#folder, `${key}${suffix}`)
   }
 }

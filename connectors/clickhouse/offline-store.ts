@@ -33,8 +33,8 @@ import { InsertJournal, type PendingInsert } from './journal.ts'
 export { type PendingInsert } from './journal.ts'
 
 export interface OfflineStoreOptions {
-  /** Where ranges under way are journalled. One writer at a time. */
-  readonly journalFolder: string
+  /** Where ranges under way are journalled; one writer at a time. null: to read only. */
+  readonly journalFolder: string | null
   /** Tables of another log are made anew. */
   readonly logId: string
 }
@@ -153,7 +153,7 @@ FROM ${quoteName(tableName(stream))} ${where} GROUP BY _partition`,
 
   async events(query: EventQuery): Promise<EventHistory> {
     const table = await this.#table(query.stream)
-    const { where, params } = conditions(query, table, 'inside')
+    const { where, params } = conditions(query, table)
     const fields = Object.keys(table.fields)
     const block = await this.#client.query(
       `SELECT ${['_partition', '_offset', '_event_time', '_known_at', ...fields].map(quoteName).join(', ')}
@@ -174,16 +174,6 @@ ORDER BY _event_time, _known_at, _partition, _offset`,
       knownAts: numbersOf(block, 3),
       columns: Object.fromEntries(columns) as EventHistory['columns'],
     }
-  }
-
-  async anyEventBefore(query: EventQuery): Promise<boolean> {
-    const table = await this.#table(query.stream)
-    const { where, params } = conditions(query, table, 'before')
-    const block = await this.#client.query(
-      `SELECT toUInt8(1) AS found FROM ${quoteName(tableName(query.stream))} WHERE ${where} LIMIT 1`,
-      { params },
-    )
-    return block.rows > 0
   }
 
   async drop(stream: string): Promise<void> {
@@ -272,7 +262,6 @@ const slot = (stream: string, partition: number): string => `${stream}\0${partit
 function conditions(
   query: EventQuery,
   table: EventTable,
-  side: 'inside' | 'before',
 ): { readonly where: string; readonly params: QueryParams } {
   const nexts = (query.position.streams[query.stream] ?? []).map(({ next }: { next: Offset }) => next as number)
   const params: Record<string, QueryParams[string]> = { nexts }
@@ -282,10 +271,8 @@ function conditions(
     terms.push(`${term} {${name}:Int64}`)
     params[name] = value
   }
-  const before = side === 'before' ? query.fromMs : query.toMs
-  if (before !== Infinity) bound('_event_time <', 'before', clampInteger(Math.ceil(before)))
-  if (side === 'inside' && query.fromMs !== -Infinity)
-    bound('_event_time >=', 'from', clampInteger(Math.ceil(query.fromMs)))
+  if (query.toMs !== Infinity) bound('_event_time <', 'to', clampInteger(Math.ceil(query.toMs)))
+  if (query.fromMs !== -Infinity) bound('_event_time >=', 'from', clampInteger(Math.ceil(query.fromMs)))
   if (query.knownAtMsMax !== Infinity) bound('_known_at <=', 'known', clampInteger(Math.floor(query.knownAtMsMax)))
   Object.entries(query.key).forEach(([name, value], index) => {
     const { term, param } = keyTerm(name, table.fields[name], value, `key${index}`)

@@ -219,17 +219,6 @@ export function offlineStoreSuite(name: string, open: () => Promise<OpenedOfflin
         expect(placesOf(await store.events(everything(table.stream, { who: 'a' }, 0, 0, 1)))).toEqual(['2/0'])
       }))
 
-    test('an event before a moment is found, under the same bounds', () =>
-      withTable(simple, async (store, table) => {
-        await store.insert(batchOf(table, 0, 0, [event('b', 1), event('a', 10, 15), { dead: 'x', knownAt: 16 }]))
-        const all = everything(table.stream, { who: 'a' }, 9)
-        expect(await store.anyEventBefore({ ...all, fromMs: 11 })).toBe(true)
-        expect(await store.anyEventBefore({ ...all, fromMs: 10 })).toBe(false)
-        expect(await store.anyEventBefore({ ...all, fromMs: 11, knownAtMsMax: 14 })).toBe(false)
-        expect(await store.anyEventBefore({ ...all, fromMs: 11, position: upTo(table.stream, 1) })).toBe(false)
-        expect(await store.anyEventBefore({ ...all, fromMs: 11, key: { who: 'c' } })).toBe(false)
-      }))
-
     test('every type comes back as it went in, extremes and nulls included', () =>
       withTable(allTypes, async (store, table) => {
         const records = [full('a'), extremes('a', 1), extremes('a', -1), nothing('a'), nonFinite('a')]

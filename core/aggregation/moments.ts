@@ -8,35 +8,56 @@ const scaled = (value: number): bigint => {
   return mantissa << (BigInt(exponent) + scaleBits)
 }
 
-/** n, Σx and Σx² as exact integers at 2^-1074 and 2^-2148, and what is not finite beside them. */
+/**
+ * n, Σx and Σx² exactly, and what is not finite beside them. Integers are summed as they are, which is most of what is
+ * ever summed; every other number at 2^-1074 and 2^-2148. `sumOf` and `squaresOf` put the two together at that scale.
+ */
 export interface Moments {
-  readonly n: bigint
-  readonly sum: bigint
-  readonly squares: bigint
-  readonly nans: number
-  readonly positiveInfinities: number
-  readonly negativeInfinities: number
+  n: bigint
+  integerSum: bigint
+  integerSquares: bigint
+  scaledSum: bigint
+  scaledSquares: bigint
+  nans: number
+  positiveInfinities: number
+  negativeInfinities: number
 }
 
+const sumOf = (acc: Moments): bigint => (acc.integerSum << scaleBits) + acc.scaledSum
+const squaresOf = (acc: Moments): bigint => (acc.integerSquares << (2n * scaleBits)) + acc.scaledSquares
+
 const algebra = {
-  empty: (): Moments => ({ n: 0n, sum: 0n, squares: 0n, nans: 0, positiveInfinities: 0, negativeInfinities: 0 }),
+  empty: (): Moments => ({
+    n: 0n,
+    integerSum: 0n,
+    integerSquares: 0n,
+    scaledSum: 0n,
+    scaledSquares: 0n,
+    nans: 0,
+    positiveInfinities: 0,
+    negativeInfinities: 0,
+  }),
   add: (acc: Moments, value: number | bigint): Moments => {
-    if (typeof value === 'number' && !Number.isFinite(value)) {
-      return {
-        ...acc,
-        n: acc.n + 1n,
-        nans: acc.nans + (Number.isNaN(value) ? 1 : 0),
-        positiveInfinities: acc.positiveInfinities + (value === Number.POSITIVE_INFINITY ? 1 : 0),
-        negativeInfinities: acc.negativeInfinities + (value === Number.NEGATIVE_INFINITY ? 1 : 0),
-      }
-    }
-    const x = typeof value === 'bigint' ? value << scaleBits : scaled(value)
-    return { ...acc, n: acc.n + 1n, sum: acc.sum + x, squares: acc.squares + x * x }
+    acc.n += 1n
+    if (typeof value === 'bigint' || Number.isSafeInteger(value)) {
+      const x = BigInt(value)
+      acc.integerSum += x
+      acc.integerSquares += x * x
+    } else if (Number.isFinite(value)) {
+      const x = scaled(value)
+      acc.scaledSum += x
+      acc.scaledSquares += x * x
+    } else if (Number.isNaN(value)) acc.nans++
+    else if (value > 0) acc.positiveInfinities++
+    else acc.negativeInfinities++
+    return acc
   },
   merge: (older: Moments, newer: Moments): Moments => ({
     n: older.n + newer.n,
-    sum: older.sum + newer.sum,
-    squares: older.squares + newer.squares,
+    integerSum: older.integerSum + newer.integerSum,
+    integerSquares: older.integerSquares + newer.integerSquares,
+    scaledSum: older.scaledSum + newer.scaledSum,
+    scaledSquares: older.scaledSquares + newer.scaledSquares,
     nans: older.nans + newer.nans,
     positiveInfinities: older.positiveInfinities + newer.positiveInfinities,
     negativeInfinities: older.negativeInfinities + newer.negativeInfinities,
@@ -54,20 +75,20 @@ const moments = (finish: (acc: Moments) => Finished): Aggregation<number | bigin
 
 /** RN(Σx). */
 export const sumOfFloats = moments((acc) =>
-  acc.n === 0n ? null : (nonFinite(acc) ?? roundRational(acc.sum, 1n << scaleBits)),
+  acc.n === 0n ? null : (nonFinite(acc) ?? roundRational(sumOf(acc), 1n << scaleBits)),
 )
 
 const int64Max = (1n << 63n) - 1n
 /** Σx as int64; OVERFLOW outside of it. */
 export const sumOfIntegers = moments((acc) => {
   if (acc.n === 0n) return null
-  const total = acc.sum >> scaleBits
+  const total = acc.integerSum
   return total > int64Max || total < -int64Max - 1n ? overflow : total
 })
 
 /** RN(Σx / n). */
 export const mean = moments((acc) =>
-  acc.n === 0n ? null : (nonFinite(acc) ?? roundRational(acc.sum, acc.n << scaleBits)),
+  acc.n === 0n ? null : (nonFinite(acc) ?? roundRational(sumOf(acc), acc.n << scaleBits)),
 )
 
 type Divisor = 'sample' | 'population'
@@ -76,7 +97,8 @@ function momentOf(acc: Moments, divisor: Divisor, round: (numerator: bigint, den
   if (acc.n < (divisor === 'sample' ? 2n : 1n)) return null
   if (nonFinite(acc) !== null) return Number.NaN
   const denominator = acc.n * (divisor === 'sample' ? acc.n - 1n : acc.n)
-  return round(acc.n * acc.squares - acc.sum * acc.sum, denominator << (2n * scaleBits))
+  const sum = sumOf(acc)
+  return round(acc.n * squaresOf(acc) - sum * sum, denominator << (2n * scaleBits))
 }
 
 /** RN of the exact rational variance; of a sample null below two values. */

@@ -113,7 +113,10 @@ export type ExprOf<T extends ScalarType> = T extends NumberType
       : Expr<T>
 
 const astOf = (operand: number | string | Expr<ScalarType>): Expression =>
-  operand instanceof Expr ? operand.ast : { kind: 'literal', value: operand }
+  operand instanceof Expr
+    ? operand.ast
+    : // -0 is read as +0, here as in events.
+      { kind: 'literal', value: typeof operand === 'number' ? operand + 0 : operand }
 
 const variadic = (op: VariadicOp, operands: readonly (number | Expr<ScalarType>)[]): Expression => ({
   kind: 'variadic',

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { fieldsOf, canonicalText } from '../expression/expression.ts'
-import { featureOf, keyTypesOf, serviceScope, streamOf, viewOf, type Catalog } from './catalog.ts'
-import type { FeatureReference, ServiceDefinition } from './types.ts'
+import { featureOf, keyTypesOf, serviceOf, serviceScope, streamOf, viewOf, type Catalog } from './catalog.ts'
+import { referenceText, type Definition, type FeatureReference, type ServiceDefinition } from './types.ts'
 
 /** Raised whenever the same definition would give another value: old fingerprints then name the old meaning. */
 export const semanticsVersion = 1
@@ -64,6 +64,35 @@ export const viewFingerprint = (catalog: Catalog, view: string): string =>
       viewOf(catalog, view).features.map(({ name }) => [name, featureFingerprint(catalog, { view, feature: name })]),
     ),
   )
+
+/**
+ * Hex SHA-256 of what a definition means: of a view what its values rest on (`viewFingerprint`), of the others all but
+ * the description. Maps whose order means something (the key of an entity, the request of a service) count with it.
+ */
+export function definitionFingerprint(catalog: Catalog, definition: Definition): string {
+  const ordered = (map: object): readonly [string, unknown][] => Object.entries(map)
+  switch (definition.kind) {
+    case 'view':
+      return viewFingerprint(catalog, definition.name)
+    case 'entity':
+      return sha256(canonicalJson({ ...definition, key: ordered(definition.key), description: undefined }))
+    case 'service':
+      return sha256(canonicalJson({ ...definition, request: ordered(definition.request), description: undefined }))
+    case 'stream':
+      return sha256(canonicalJson({ ...definition, description: undefined }))
+    case 'model':
+      return sha256(canonicalJson(definition))
+  }
+}
+
+/** What a model over the service pins: fingerprints of `view:feature`, and of derived features by their names. */
+export function serviceFingerprints(catalog: Catalog, name: string): Record<string, string> {
+  const service = serviceOf(catalog, name)
+  return Object.fromEntries([
+    ...service.features.map((reference) => [referenceText(reference), featureFingerprint(catalog, reference)]),
+    ...service.derive.map((derived) => [derived.name, derivedFingerprint(catalog, service, derived.name)]),
+  ])
+}
 
 /** What the online store as a whole was built for: every view, and how rows are kept. */
 export const projectionFingerprint = (

@@ -5,6 +5,7 @@ import { fieldExpression } from './expressions.ts'
 import { checkFields, checkName, plainFields } from './fields.ts'
 import type { FeatureBuilder } from './functions.ts'
 import { expressionsOf, type FieldExpressions, type FieldMap, type Stream } from './stream.ts'
+import { checkOptions, strictScope } from './options.ts'
 import type { ModelDefinition, ServiceDefinition } from './types.ts'
 import type { Selection } from './view.ts'
 
@@ -52,6 +53,7 @@ export function service<const S extends Selection, const R extends FieldMap = Re
   options: ServiceOptions<S, R>,
 ): Service<R> {
   checkName('a service', name)
+  checkOptions(`service ${name}`, options, ['features', 'request', 'derive', 'clock', 'description'])
   const invalid = (message: string) => new FeatureStoreError('FS_DEFINITION_INVALID', `service ${name}: ${message}`)
   const references = options.features.flatMap((selection) => selection.references)
   if (references.length === 0) throw invalid('it has no features')
@@ -60,22 +62,30 @@ export function service<const S extends Selection, const R extends FieldMap = Re
   const clock = options.clock ?? 'system'
   if (clock !== 'system' && clock !== 'newestEvent')
     throw invalid(`clock is ${JSON.stringify(clock)}: 'system' or 'newestEvent'`)
-  const scope = {
+  const scope = strictScope(`service ${name}`, 'view', {
     ...Object.fromEntries(
       [...new Set(references.map((reference) => reference.view))].map((view) => [
         view,
-        Object.fromEntries(
-          // The type of a feature is checked when the project is compiled; here every feature has every method.
-          references
-            .filter((reference) => reference.view === view)
-            .map(({ feature }) => [feature, fieldExpression(`${view}.${feature}`, 'float64')]),
+        strictScope(
+          `service ${name}`,
+          `feature of view ${view} called`,
+          Object.fromEntries(
+            // The type of a feature is checked when the project is compiled; here every feature has every method.
+            references
+              .filter((reference) => reference.view === view)
+              .map(({ feature }) => [feature, fieldExpression(`${view}.${feature}`, 'float64')]),
+          ),
         ),
       ]),
     ),
-    request: Object.fromEntries(
-      Object.entries(request).map(([field, { type }]) => [field, fieldExpression(`request.${field}`, type)]),
+    request: strictScope(
+      `service ${name}`,
+      'request field',
+      Object.fromEntries(
+        Object.entries(request).map(([field, { type }]) => [field, fieldExpression(`request.${field}`, type)]),
+      ),
     ),
-  } as unknown as DeriveScope<S, R>
+  }) as unknown as DeriveScope<S, R>
   const derive = Object.entries(options.derive?.(scope) ?? {}).map(([derived, expression]) => {
     checkName(`a derived feature of service ${name}`, derived)
     return { name: derived, expression: expression.ast }
@@ -100,18 +110,24 @@ export interface ModelOptions<F extends FieldMap, R extends FieldMap> {
     readonly request?: { readonly [K in keyof R]?: keyof F & string }
     readonly sampleRows: number
   }
-  /** ISO 8601 with zone, or epoch milliseconds: label rows before it are fitted, the others evaluated. */
+  /** Epoch milliseconds: label rows before it are fitted, the others evaluated. */
   readonly trainUntil: number
   readonly algorithm?: { readonly kind: 'logisticRegression'; readonly l2?: number }
 }
 
-/** A model over a service, with labels drawn from the events of a stream. */
+/**
+ * A model over a service, with labels drawn from the events of a stream.
+ *
+ * Errors: FS_DEFINITION_INVALID, FS_NOT_YET (algorithms but logisticRegression).
+ */
 export function model<const F extends FieldMap, const R extends FieldMap>(
   name: string,
   options: ModelOptions<F, R>,
 ): ModelDefinition {
   checkName('a model', name)
+  checkOptions(`model ${name}`, options, ['service', 'labels', 'trainUntil', 'algorithm'])
   const { labels } = options
+  checkOptions(`the labels of model ${name}`, labels, ['from', 'label', 'request', 'sampleRows'])
   const algorithm = options.algorithm ?? { kind: 'logisticRegression' }
   if (algorithm.kind !== 'logisticRegression')
     throw notYet(`model ${name}: algorithm ${JSON.stringify(algorithm.kind)}`)
@@ -121,10 +137,13 @@ export function model<const F extends FieldMap, const R extends FieldMap>(
       `model ${name}: sampleRows is ${labels.sampleRows}: a positive integer`,
     )
   }
+  const l2 = algorithm.l2 ?? 1
+  if (!Number.isFinite(l2) || l2 < 0)
+    throw new FeatureStoreError('FS_DEFINITION_INVALID', `model ${name}: l2 is ${l2}: a number from 0`)
   const request = Object.fromEntries(
     Object.keys(options.service.request).map((field) => {
       const source = labels.request?.[field] ?? field
-      if (!(source in labels.from.fields)) {
+      if (!Object.hasOwn(labels.from.fields, source)) {
         throw new FeatureStoreError(
           'FS_DEFINITION_INVALID',
           `model ${name}: stream ${labels.from.name} has no field ${source} for request field ${field}`,
@@ -139,11 +158,11 @@ export function model<const F extends FieldMap, const R extends FieldMap>(
     service: options.service.name,
     labels: {
       from: labels.from.name,
-      label: labels.label(expressionsOf(labels.from.fields)).ast,
+      label: labels.label(expressionsOf(`stream ${labels.from.name}`, labels.from.fields)).ast,
       request,
       sampleRows: labels.sampleRows,
     },
     trainUntilMs: options.trainUntil,
-    algorithm: { kind: 'logisticRegression', l2: algorithm.l2 ?? 1 },
+    algorithm: { kind: 'logisticRegression', l2 },
   }
 }

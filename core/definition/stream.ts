@@ -1,8 +1,9 @@
-import { FeatureStoreError, notYet } from '../errors.ts'
+import { FeatureStoreError } from '../errors.ts'
 import type { ScalarType } from '../event/types.ts'
 import { typeOf } from '../expression/types.ts'
 import { fieldExpression, type Expr, type ExprOf } from './expressions.ts'
 import { checkFields, checkName, plainFields, type Field } from './fields.ts'
+import { checkOptions, strictScope } from './options.ts'
 import type { EntityDefinition, StreamDefinition } from './types.ts'
 
 export type FieldMap = Readonly<Record<string, Field<ScalarType>>>
@@ -26,21 +27,26 @@ export interface StreamOptions<F extends FieldMap> {
   readonly description?: string
 }
 
-const later = ['id', 'changelog', 'primaryKey', 'knownAt', 'maxKnownAtJump', 'dedupeSpan'] as const
+const known = ['fields', 'eventTime', 'key', 'partitions', 'importKnownAt', 'description']
+const later = ['id', 'op', 'changelog', 'primaryKey', 'knownAt', 'maxKnownAtJump', 'dedupeSpan']
 
-export const expressionsOf = <F extends FieldMap>(fields: F): FieldExpressions<F> =>
-  Object.fromEntries(
-    Object.entries(fields).map(([name, { type }]) => [name, fieldExpression(name, type)]),
-  ) as FieldExpressions<F>
+export const expressionsOf = <F extends FieldMap>(owner: string, fields: F): FieldExpressions<F> =>
+  strictScope(
+    owner,
+    'field',
+    Object.fromEntries(
+      Object.entries(fields).map(([name, { type }]) => [name, fieldExpression(name, type)]),
+    ) as FieldExpressions<F>,
+  )
 
 /**
  * A stream of events.
  *
- * Errors: FS_DEFINITION_INVALID, FS_NOT_YET (id, changelog, primaryKey, knownAt, maxKnownAtJump, dedupeSpan).
+ * Errors: FS_DEFINITION_INVALID, FS_NOT_YET (id, op, changelog, primaryKey, knownAt, maxKnownAtJump, dedupeSpan).
  */
 export function stream<const F extends FieldMap>(name: string, options: StreamOptions<F>): Stream<F> {
   checkName('a stream', name)
-  for (const option of later) if (option in options) throw notYet(`stream ${name}: ${option}`)
+  checkOptions(`stream ${name}`, options, known, later)
   checkFields(`stream ${name}`, options.fields)
   const invalid = (message: string) => new FeatureStoreError('FS_DEFINITION_INVALID', `stream ${name}: ${message}`)
   const fields = plainFields(options.fields)
@@ -50,14 +56,14 @@ export function stream<const F extends FieldMap>(name: string, options: StreamOp
   if (time.nullable === true) throw invalid(`eventTime names ${options.eventTime}, which is nullable`)
   const key = options.key ?? []
   for (const part of key) {
-    const field = fields[part]
+    const field = Object.hasOwn(fields, part) ? fields[part] : undefined
     if (field === undefined) throw invalid(`key names ${JSON.stringify(part)}, which is no field`)
     if (field.type === 'float64') throw invalid(`key names ${part}, a float64: keys are compared by their bytes`)
   }
   const partitions = options.partitions ?? 1
   if (!Number.isInteger(partitions) || partitions < 1 || partitions > 1024)
     throw invalid(`partitions is ${partitions}: an integer from 1 to 1,024`)
-  const importKnownAt = options.importKnownAt?.(expressionsOf(options.fields)).ast ?? null
+  const importKnownAt = options.importKnownAt?.(expressionsOf(`stream ${name}`, options.fields)).ast ?? null
   if (importKnownAt !== null && !['timestamp', 'float64'].includes(typeOf(importKnownAt, fields))) {
     throw invalid('importKnownAt is no time')
   }
@@ -83,6 +89,7 @@ export function entity<const K extends FieldMap>(
   options: { readonly key: K; readonly description?: string },
 ): Entity<K> {
   checkName('an entity', name)
+  checkOptions(`entity ${name}`, options, ['key', 'description'])
   checkFields(`entity ${name}`, options.key)
   for (const [part, { type, nullable }] of Object.entries(options.key)) {
     if (type === 'float64')

@@ -1,8 +1,9 @@
-import { FeatureStoreError, notYet } from '../errors.ts'
+import { FeatureStoreError } from '../errors.ts'
 import type { ScalarType } from '../event/types.ts'
 import { dayMs } from '../time/time.ts'
 import { checkName, type Field } from './fields.ts'
 import type { FeatureBuilder } from './functions.ts'
+import { checkOptions } from './options.ts'
 import { expressionsOf, type Entity, type FieldExpressions, type FieldMap, type Stream } from './stream.ts'
 import type { FeatureDefinition, FeatureReference, ViewDefinition } from './types.ts'
 
@@ -42,12 +43,13 @@ export interface ViewOptions<F extends FieldMap, K extends FieldMap, Features ex
   readonly description?: string
 }
 
-const later = ['where', 'history', 'resolution', 'unnest'] as const
+const known = ['from', 'entity', 'ttl', 'lateness', 'maxAhead', 'features', 'description']
+const later = ['where', 'history', 'resolution', 'unnest']
 
 /**
  * A versioned set of features of one entity over one stream.
  *
- * Errors: FS_DEFINITION_INVALID, FS_NOT_YET (where, history).
+ * Errors: FS_DEFINITION_INVALID, FS_NOT_YET (where, history, resolution, unnest).
  */
 export function view<
   const Name extends string,
@@ -56,13 +58,14 @@ export function view<
   const Features extends FeatureMap,
 >(name: Name, options: ViewOptions<F, K, Features>): View<Name, Features> {
   checkName('a view', name)
-  for (const option of later) if (option in options) throw notYet(`view ${name}: ${option}`)
+  checkOptions(`view ${name}`, options, known, later)
   const invalid = (message: string) => new FeatureStoreError('FS_DEFINITION_INVALID', `view ${name}: ${message}`)
+  if (name === 'request') throw invalid('in a service, request is what the caller sends')
   const { from, entity } = options
   if (from?.kind !== 'stream') throw invalid('from is no stream')
   if (entity?.kind !== 'entity') throw invalid('entity is no entity')
   for (const [part, { type }] of Object.entries(entity.key)) {
-    const field = (from.fields as FieldMap)[part]
+    const field = Object.hasOwn(from.fields, part) ? (from.fields as FieldMap)[part] : undefined
     if (field?.type !== type)
       throw invalid(`stream ${from.name} has no field ${part} of type ${type}, which entity ${entity.name} is keyed by`)
   }
@@ -72,14 +75,16 @@ export function view<
       throw invalid(`${what} is ${value}: a positive number of milliseconds`)
     return value
   }
-  const features = Object.entries(options.features(expressionsOf(from.fields as unknown as F))).map(
-    ([feature, builder]): FeatureDefinition => {
-      checkName(`a feature of view ${name}`, feature)
-      if (feature.includes('__'))
-        throw invalid(`feature ${feature}: "__" separates view and feature in the columns of training sets`)
-      return { name: feature, aggregation: builder.aggregation, window: builder.window }
-    },
-  )
+  const features = Object.entries(
+    options.features(expressionsOf(`stream ${from.name}`, from.fields as unknown as F)),
+  ).map(([feature, builder]): FeatureDefinition => {
+    checkName(`a feature of view ${name}`, feature)
+    if (feature.includes('__'))
+      throw invalid(`feature ${feature}: "__" separates view and feature in the columns of training sets`)
+    const aggregation = (builder as Partial<AnyFeature> | null | undefined)?.aggregation
+    if (aggregation === undefined) throw invalid(`feature ${feature} is no aggregation, such as count()`)
+    return { name: feature, aggregation, window: builder.window }
+  })
   if (features.length === 0) throw invalid('it has no features')
   const definition: ViewDefinition = {
     kind: 'view',

@@ -82,7 +82,8 @@ export class ViewFinisher {
     if (entity === null) return this.#setAll(builders, row, Status.NOT_FOUND)
     const { asOfMs, knownAsOfMs } = asOf
     const { plan } = this
-    if (entity.prunedNewestMs >= asOfMs - plan.reachMs) return false
+    // Without a bound on the reach both sides are -Infinity where nothing was pruned.
+    if (entity.prunedNewestMs > Number.NEGATIVE_INFINITY && entity.prunedNewestMs >= asOfMs - plan.reachMs) return false
 
     const hi = entity.lowerBound(asOfMs)
     const newest = newestKnown(entity, hi, knownAsOfMs)

@@ -7,9 +7,8 @@ import type { ViewPlan } from './plan.ts'
 
 /**
  * The columns of one entity from its events in the offline store: the same F as online, from the full history.
- * `olderExists`: some visible event lies before the history given.
  */
-export function columnsFromHistory(plan: ViewPlan, history: EventHistory, olderExists: boolean): EntityColumns {
+export function columnsFromHistory(plan: ViewPlan, history: EventHistory): EntityColumns {
   const tables = newTables(plan.inputs)
   const entity = new EntityColumns(plan.inputs, history.count, tables)
   const columns = plan.inputs.map(({ expression }) =>
@@ -27,7 +26,5 @@ export function columnsFromHistory(plan: ViewPlan, history: EventHistory, olderE
       setInput(entity, entity.inputs[index] as InputColumn, at, column, translations[index] ?? null, row),
     )
   }
-  // Older than any instant, so that it bars no answer, but it is there: EXPIRED, not NOT_FOUND.
-  if (olderExists) entity.prunedNewestMs = -Number.MAX_VALUE
   return entity
 }

@@ -16,7 +16,8 @@ const scratch = new DataView(new ArrayBuffer(8))
  *     bool            1 byte
  *
  * A single string is its plain utf-8, which is what other tools write as a Kafka record key.
- * Errors: FS_ENTITY_INVALID for null, a wrong type, a float64, or more than 1,024 bytes.
+ * Errors: FS_ENTITY_INVALID for null, a wrong type, a float64, an integer outside of int64, a string that has no utf-8
+ * (a lone surrogate), or more than 1,024 bytes.
  */
 export function encodeKey(values: readonly Scalar[], types: readonly ScalarType[]): Uint8Array {
   const parts: Uint8Array[] = []
@@ -35,7 +36,8 @@ function encodeField(value: Scalar, type: ScalarType, alone: boolean): Uint8Arra
     )
   switch (type) {
     case 'string': {
-      if (typeof value !== 'string') throw wrong()
+      // A lone surrogate would become U+FFFD, and two keys one.
+      if (typeof value !== 'string' || !value.isWellFormed()) throw wrong()
       const bytes = utf8.encode(value)
       return alone ? bytes : escape(bytes)
     }
@@ -46,6 +48,7 @@ function encodeField(value: Scalar, type: ScalarType, alone: boolean): Uint8Arra
     case 'int64':
     case 'timestamp': {
       if (typeof value !== 'bigint' && !(typeof value === 'number' && Number.isSafeInteger(value))) throw wrong()
+      if (typeof value === 'bigint' && BigInt.asIntN(64, value) !== value) throw wrong()
       scratch.setBigUint64(0, BigInt.asUintN(64, BigInt(value)) ^ (1n << 63n))
       return new Uint8Array(scratch.buffer.slice(0))
     }

@@ -38,7 +38,7 @@ export function recordCount(position: Position, stream?: string): number {
 export function meet(a: Position, b: Position): Position {
   const streams: Record<string, PartitionPosition[]> = {}
   for (const name of Object.keys(a.streams)
-    .filter((stream) => stream in b.streams)
+    .filter((stream) => Object.hasOwn(b.streams, stream))
     .sort()) {
     const left = a.streams[name] ?? []
     const right = b.streams[name] ?? []
@@ -46,7 +46,8 @@ export function meet(a: Position, b: Position): Position {
     for (let index = 0; index < Math.min(left.length, right.length); index++) {
       const l = left[index] as PartitionPosition
       const r = right[index] as PartitionPosition
-      partitions.push(l.next <= r.next ? l : r)
+      // The epoch settles a tie, so that the order of the arguments does not.
+      partitions.push(l.next < r.next || (l.next === r.next && l.epoch <= r.epoch) ? l : r)
     }
     streams[name] = partitions
   }

@@ -101,7 +101,6 @@ function bind(expression: Expression, columns: Columns): RowFunction {
           return compare((l, r) => l !== r)
       }
     }
-    // eslint-disable-next-line no-fallthrough -- every inner case returns
     case 'unary': {
       const of = bind(expression.of, columns)
       switch (expression.op) {
@@ -119,7 +118,6 @@ function bind(expression: Expression, columns: Columns): RowFunction {
           return (row) => finite(Math.floor(of(row)))
       }
     }
-    // eslint-disable-next-line no-fallthrough -- every inner case returns
     case 'variadic': {
       const args = expression.args.map((arg) => bind(arg, columns))
       switch (expression.op) {

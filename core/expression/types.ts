@@ -10,19 +10,22 @@ const isNumber = (type: ScalarType): boolean => type === 'int32' || type === 'fl
 /**
  * The type of an expression over `scope`.
  *
- * Errors: FS_DEFINITION_INVALID for an unknown field or a wrong type. Arithmetic over int64 is refused: a float64
+ * Errors: FS_DEFINITION_INVALID for an unknown field, a wrong type or a literal that is not finite. Arithmetic over int64 is refused: a float64
  * result would round it; aggregate the field itself.
  */
 export function typeOf(expression: Expression, scope: FieldScope): ScalarType {
   switch (expression.kind) {
     case 'literal':
+      // JSON has no NaN and no infinities: three definitions would become one.
+      if (typeof expression.value === 'number' && !Number.isFinite(expression.value))
+        throw invalid(`${expression.value} is no literal: numbers in expressions are finite`)
       return typeof expression.value === 'string'
         ? 'string'
         : typeof expression.value === 'boolean'
           ? 'bool'
           : 'float64'
     case 'field': {
-      const field = scope[expression.name]
+      const field = Object.hasOwn(scope, expression.name) ? scope[expression.name] : undefined
       if (field === undefined)
         throw invalid(`there is no field ${expression.name}; there are ${Object.keys(scope).join(', ')}`)
       return field.type

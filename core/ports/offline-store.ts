@@ -1,5 +1,5 @@
 import type { EventBatch } from '../event/batch.ts'
-import type { PartitionPosition, Position } from '../event/position.ts'
+import type { Offset, PartitionPosition, Position } from '../event/position.ts'
 import type { FieldType, Scalar } from '../event/types.ts'
 
 export interface EventTable {
@@ -23,23 +23,31 @@ export type InsertOutcome =
   | { readonly kind: 'already-applied' }
   | { readonly kind: 'gap'; readonly expected: PartitionPosition }
 
+/** A range of one partition that was sent and not acknowledged. */
+export interface PendingInsert {
+  readonly stream: string
+  readonly partition: number
+  readonly epoch: number
+  readonly first: Offset
+  readonly next: Offset
+}
+
 /**
  * Full history: table `events_<stream>` with exactly one row per log record, dead records included.
  *
  * Laws:
  * - `insert` takes the records that follow what the table holds of that partition; it is all or nothing, and sending
  *   the same batch again changes nothing, also after a crash in the middle.
+ * - After a crash, each range in `pending` is given again, exactly as it is, before anything else of its partition.
  * - `positions` is what the table holds: rows and position cannot disagree, because the position is read from the rows.
- * - `events` answers in total order (eventTime, knownAt, partition, offset), dead records left out, one batch per
- *   source partition is not kept: `partition` of each row is in column `partitions`.
+ * - `events` answers in total order (eventTime, knownAt, partition, offset), dead records left out.
  */
 export interface OfflineStore {
   prepare(tables: readonly EventTable[]): Promise<void>
+  pending(stream: string): readonly PendingInsert[]
   positions(stream: string, partitions: number): Promise<readonly PartitionPosition[]>
   insert(batch: EventBatch): Promise<InsertOutcome>
   events(query: EventQuery): Promise<EventHistory>
-  /** Whether any event of the entity is visible before `fromMs` (for EXPIRED against NOT_FOUND). */
-  anyEventBefore(query: EventQuery): Promise<boolean>
   /** Drops a stream's table. */
   drop(stream: string): Promise<void>
 }

@@ -1,10 +1,11 @@
-import type { AsOf } from '../../core/asof/visible.ts'
+import { ttlStart, type AsOf } from '../../core/asof/visible.ts'
 import type { Catalog } from '../../core/definition/catalog.ts'
 import type { ColumnBuilder } from '../../core/engine/column-builder.ts'
 import { deriveColumn } from '../../core/engine/derive.ts'
 import type { EntityColumns } from '../../core/engine/entity-columns.ts'
 import type { FeatureColumn } from '../../core/engine/feature-column.ts'
 import { columnsFromHistory } from '../../core/engine/from-history.ts'
+import type { ViewPlan } from '../../core/engine/plan.ts'
 import { decodeRow } from '../../core/engine/row.ts'
 import { FeatureStoreError, type ErrorCode } from '../../core/errors.ts'
 import { encodeKey, shardOf } from '../../core/event/key.ts'
@@ -40,6 +41,8 @@ interface ViewRows {
 
 const plansMax = 256
 const pollMs = 5
+/** Queries of one request that run at the same time. */
+const offlineQueriesMax = 4
 
 /** Answers from online rows; what they cannot answer exactly, from the offline history by the same finish. */
 export class Lookup implements FeatureLookup {
@@ -197,29 +200,21 @@ export class Lookup implements FeatureLookup {
       for (const { view, row } of missing) setError(builders[view] as ColumnBuilder[], row, code)
       return null
     }
-    for (const { view, row } of missing) {
-      const { finisher, keyFields } = plan.views[view] as ServicePlan['views'][number]
-      const { plan: viewPlan } = finisher
-      const backMs = Math.max(viewPlan.reachMs, viewPlan.view.ttlMs ?? 0)
-      const query: EventQuery = {
-        stream: viewPlan.stream.name,
-        key: Object.fromEntries(keyFields.map((field) => [field, request.entities[field]?.[row] ?? null])),
-        fromMs: Math.max(earliestMs, asOf.asOfMs - backMs),
-        toMs: asOf.asOfMs,
-        knownAtMsMax: asOf.knownAsOfMs,
-        position,
-      }
-      try {
-        const history = await store.events(query)
-        const entity = columnsFromHistory(viewPlan, history, false)
-        const found =
-          entity.count > 0 ? entity : columnsFromHistory(viewPlan, history, await store.anyEventBefore(query))
-        finisher.finish(found, asOf, builders[view] as ColumnBuilder[], row)
-      } catch (error) {
-        if (!(error instanceof FeatureStoreError)) throw error
-        setError(builders[view] as ColumnBuilder[], row, error.code)
+    const queue = [...missing]
+    const work = async (): Promise<void> => {
+      for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
+        const { finisher, keyFields } = plan.views[next.view] as ServicePlan['views'][number]
+        const own = builders[next.view] as ColumnBuilder[]
+        try {
+          const key = Object.fromEntries(keyFields.map((field) => [field, request.entities[field]?.[next.row] ?? null]))
+          finisher.finish(await fromHistory(store, finisher.plan, key, asOf, position), asOf, own, next.row)
+        } catch (error) {
+          if (!(error instanceof FeatureStoreError)) throw error
+          setError(own, next.row, error.code)
+        }
       }
     }
+    await Promise.all(Array.from({ length: Math.min(offlineQueriesMax, missing.length) }, work))
     return position
   }
 
@@ -237,6 +232,22 @@ export class Lookup implements FeatureLookup {
       deriveColumn(definition, rows, byName, (field, row) => request.request[field]?.[row] ?? null),
     )
     return [...columns, ...derived]
+  }
+}
+
+/**
+ * An entity's columns as of (T, K) from the full history: what the longest window reaches. Only when nothing there is
+ * visible is anything older read, which tells a value of an empty window from EXPIRED and NOT_FOUND.
+ */
+async function fromHistory(store: OfflineStore, plan: ViewPlan, key: EventQuery['key'], asOf: AsOf, position: Position): Promise<EntityColumns> {
+  const { asOfMs, knownAsOfMs } = asOf
+  const bounds = [...new Set([asOfMs, asOfMs - plan.reachMs, ttlStart(asOfMs, plan.view.ttlMs), earliestMs].map((bound) => Math.max(bound, earliestMs)))].sort((a, b) => b - a)
+  for (let index = 1; ; index++) {
+    const toMs = bounds[index - 1] as number
+    const fromMs = bounds[index] ?? toMs
+    const history = await store.events({ stream: plan.stream.name, key, fromMs, toMs, knownAtMsMax: knownAsOfMs, position })
+    const entity = columnsFromHistory(plan, history)
+    if (entity.count > 0 || index >= bounds.length - 1) return entity
   }
 }
 

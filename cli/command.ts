@@ -1,0 +1,84 @@
+import type { Command } from 'commander'
+import { FeatureStoreError } from '../core/errors.ts'
+import type { FieldType, Scalar } from '../core/event/types.ts'
+import type { RegistryState } from '../core/registry/state.ts'
+import { isApplied } from '../core/registry/decide.ts'
+import { parseInstant } from '../core/time/time.ts'
+import { loadProject, type Project } from './project.ts'
+import { reportError } from './terminal.ts'
+
+export interface CommonOptions {
+  readonly project: string
+  readonly json?: true
+}
+
+/** Adds the options that every command has. */
+export const withCommon = (command: Command): Command =>
+  command.option('--project <folder>', 'project folder', '.').option('--json', 'print one JSON object instead of text')
+
+/** Runs a command; errors are printed with their remedy and become the exit code. */
+export const action =
+  <O extends CommonOptions, A extends unknown[]>(run: (project: Project, options: O, ...rest: A) => Promise<void>) =>
+  async (...received: unknown[]): Promise<void> => {
+    // commander hands over the arguments, then the options, then the command.
+    const options = received.at(-2) as O
+    const rest = received.slice(0, -2) as A
+    try {
+      await run(await loadProject(options.project), options, ...rest)
+    } catch (error) {
+      process.exitCode = reportError(error, options.json === true)
+    }
+  }
+
+/** Errors: FS_NOT_APPLIED. */
+export function requireApplied(project: Project, state: RegistryState): void {
+  if (!isApplied(project.catalog, state)) throw new FeatureStoreError('FS_NOT_APPLIED', `the definitions in ${project.folder} differ from those applied`)
+}
+
+export const instantOption = (name: string, value: string | undefined): number | undefined => (value === undefined ? undefined : parseInstant(value, name))
+
+/** `key=value` options as columns: a key given n times has n rows. Errors: FS_USAGE. */
+export function pairs(name: string, values: readonly string[]): Record<string, string[]> {
+  const columns: Record<string, string[]> = {}
+  for (const text of values) {
+    const at = text.indexOf('=')
+    if (at < 1) throw new FeatureStoreError('FS_USAGE', `${name} ${text}: write key=value`)
+    ;(columns[text.slice(0, at)] ??= []).push(text.slice(at + 1))
+  }
+  return columns
+}
+
+/** What was typed as the scalars of the declared fields. Errors: FS_USAGE for an unknown field or a wrong type. */
+export function typedColumns(name: string, declared: Readonly<Record<string, FieldType>>, given: Readonly<Record<string, readonly string[]>>): Record<string, Scalar[]> {
+  return Object.fromEntries(
+    Object.entries(given).map(([field, cells]) => {
+      const type = declared[field]?.type
+      if (type === undefined) throw new FeatureStoreError('FS_USAGE', `${name} ${field} is not asked for; what is: ${Object.keys(declared).join(', ') || 'nothing'}`)
+      return [field, cells.map((cell) => typedCell(`${name} ${field}`, type, cell))]
+    }),
+  )
+}
+
+function typedCell(what: string, type: FieldType['type'], cell: string): Scalar {
+  const wrong = (): FeatureStoreError => new FeatureStoreError('FS_USAGE', `${what}: ${JSON.stringify(cell)} is no ${type}`)
+  switch (type) {
+    case 'string':
+      return cell
+    case 'bool':
+      if (cell !== 'true' && cell !== 'false') throw wrong()
+      return cell === 'true'
+    case 'int32':
+      if (!/^-?\d+$/.test(cell) || Number(cell) !== (Number(cell) | 0)) throw wrong()
+      return Number(cell)
+    case 'int64':
+      if (!/^-?\d{1,19}$/.test(cell)) throw wrong()
+      return BigInt(cell)
+    case 'float64':
+      if (cell.trim() === '' || Number.isNaN(Number(cell))) throw wrong()
+      return Number(cell)
+    case 'timestamp':
+      return parseInstant(cell, what)
+  }
+}
+
+export const collect = (value: string, before: readonly string[] = []): string[] => [...before, value]

@@ -1,0 +1,79 @@
+import { rmSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Command } from 'commander'
+import { FileLock } from '../../connectors/kit/file-lock.ts'
+import { FeatureStoreError } from '../../core/errors.ts'
+import { stateDigest } from '../../worker/audit/digest.ts'
+import type { CodedStrings } from '../../schemas/sql/native.ts'
+import { action, withCommon, type CommonOptions } from '../command.ts'
+import { createLogger, stopSignal } from '../environment.ts'
+import { makeDataFolder, type Project } from '../project.ts'
+import { openLogToRead, openOffline, openOnline } from '../stores.ts'
+import { print, printJson, Progress, seconds } from '../terminal.ts'
+import { runProjectWorker } from '../worker-process.ts'
+import { checkApplied } from './processes.ts'
+
+export function addRebuild(program: Command): void {
+  withCommon(program.command('rebuild'))
+    .summary('throw the projections away and build them again')
+    .description('Drops online rows and offline tables and builds them from the log. With --verify: brings them up to date first and compares digests before and after.')
+    .option('--verify', 'compare the state before and after')
+    .action(
+      action<CommonOptions & { readonly verify?: true }, []>(async (project, options) => {
+        await checkApplied(project)
+        const signal = stopSignal()
+        const run = async (label: string): Promise<number> => {
+          const progress = new Progress(label, 'events')
+          await runProjectWorker(project, { signal, until: 'caught-up', logger: createLogger('rebuild'), onProgress: ({ applied, total }) => progress.update(applied, total) })
+          return progress.end()
+        }
+        let before: Digests | null = null
+        if (options.verify === true) {
+          await run('catch up')
+          before = await digests(project)
+        }
+        await dropProjections(project)
+        const ms = await run('rebuild')
+        const after = await digests(project)
+        const matches = before === null ? null : before.online === after.online && before.offline === after.offline
+        if (options.json === true) printJson({ before, after, matches, ms })
+        else {
+          print(`rebuilt in ${seconds(ms)}`)
+          print(`online   ${after.online}${before === null ? '' : before.online === after.online ? '  as before' : `  before: ${before.online}`}`)
+          print(`offline  ${after.offline}${before === null ? '' : before.offline === after.offline ? '  as before' : `  before: ${before.offline}`}`)
+        }
+        if (matches === false) throw new FeatureStoreError('FS_INTERNAL', 'the rebuilt state differs from the one before', { remedy: 'The state before was wrong (the log is the truth), or it was changed by hand; report it.' })
+      }),
+    )
+}
+
+interface Digests {
+  readonly online: string
+  readonly offline: string
+}
+
+async function digests(project: Project): Promise<Digests> {
+  await using open = await openLogToRead(project)
+  await using online = await openOnline(project, 'read')
+  await using offline = await openOffline(project, open.log.logId, 'read')
+  const parts: string[] = []
+  for (const stream of [...project.catalog.streams.keys()].sort()) {
+    // Order-free: one 64-bit hash per row, summed, and the number of rows.
+    const { columns } = await offline.client.query(`SELECT concat(toString(count()), ':', hex(sum(cityHash64(tuple(*))))) AS digest FROM \`events_${stream}\``)
+    const { strings, codes } = columns[0]?.data as CodedStrings
+    parts.push(`${stream}:${strings[codes[0] as number]}`)
+  }
+  return { online: await stateDigest(online, project.catalog.views.keys()), offline: parts.join(' ') }
+}
+
+/** Drops what is derived; the log stays. */
+async function dropProjections(project: Project): Promise<void> {
+  makeDataFolder(project)
+  await using _lock = FileLock.acquire(project.paths.workerLock, 'tidemark rebuild')
+  await using open = await openLogToRead(project)
+  await using online = await openOnline(project, 'write')
+  await online.dropGeneration(project.generation)
+  await using offline = await openOffline(project, open.log.logId, 'write')
+  for (const stream of project.catalog.streams.keys()) await offline.store.drop(stream)
+  rmSync(join(project.paths.offline, 'journal'), { recursive: true, force: true })
+}

@@ -1,0 +1,45 @@
+import { randomBytes } from 'node:crypto'
+import pino from 'pino'
+import type { Clock, Logger, Random } from '../core/ports/environment.ts'
+
+export const systemClock: Clock = { nowMs: () => Date.now() }
+export const systemRandom: Random = { bytes: (length) => new Uint8Array(randomBytes(length)) }
+
+/** Structured lines on stderr: stable event names, never feature values or entity keys. */
+export function createLogger(name: string): Logger {
+  const level = process.env['TIDEMARK_LOG_LEVEL'] ?? 'warn'
+  const logger = pino({ name, level, base: { pid: process.pid } }, pino.destination({ dest: 2, sync: true }))
+  return {
+    debug: (event, fields) => logger.debug(fields ?? {}, event),
+    info: (event, fields) => logger.info(fields ?? {}, event),
+    warn: (event, fields) => logger.warn(fields ?? {}, event),
+    error: (event, fields) => logger.error(fields ?? {}, event),
+  }
+}
+
+/** Aborts on the first Ctrl-C or SIGTERM; a second one ends the process at once. */
+export function stopSignal(): AbortSignal {
+  const controller = new AbortController()
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.on(signal, () => {
+      if (controller.signal.aborted) process.exit(130)
+      controller.abort(signal)
+    })
+  }
+  return controller.signal
+}
+
+/** Resolves after `ms`, or at once when the signal aborts. */
+export const sleeper =
+  (signal?: AbortSignal) =>
+  (ms: number): Promise<void> =>
+    new Promise((resolve) => {
+      if (signal?.aborted === true) return resolve()
+      const done = (): void => {
+        clearTimeout(timer)
+        signal?.removeEventListener('abort', done)
+        resolve()
+      }
+      const timer = setTimeout(done, ms)
+      signal?.addEventListener('abort', done)
+    })

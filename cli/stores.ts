@@ -1,0 +1,94 @@
+import { existsSync, mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { openEmbeddedClickHouse, type EmbeddedClickHouse } from '../connectors/chdb/index.ts'
+import { openClickHouseClient, openOfflineStore, type ClickHouseClient, type ClickHouseOfflineStore } from '../connectors/clickhouse/index.ts'
+import { openOnlineStore, type LmdbOnlineStore } from '../connectors/lmdb/online-store.ts'
+import { LogSchemas, openLog, type EmbeddedLog } from '../connectors/log/index.ts'
+import { FeatureStoreError } from '../core/errors.ts'
+import type { PartitionPosition, Position } from '../core/event/position.ts'
+import type { WriterSchemas } from '../schemas/stream-reader.ts'
+import { createLogger, systemRandom } from './environment.ts'
+import { makeDataFolder, type Project } from './project.ts'
+
+export interface OpenLog extends AsyncDisposable {
+  readonly log: EmbeddedLog
+  readonly schemas: LogSchemas
+  readonly writerSchemas: WriterSchemas
+}
+
+/** The log for reading. Errors: FS_NOT_APPLIED when there is none yet, FS_LOG_FORMAT, FS_LOG_CORRUPT. */
+export async function openLogToRead(project: Project): Promise<OpenLog> {
+  if (!existsSync(join(project.paths.log, 'log.json'))) {
+    throw new FeatureStoreError('FS_NOT_APPLIED', `nothing has been applied in ${project.folder} yet`, { remedy: 'Run `tidemark apply`.' })
+  }
+  return withSchemas(project, await openLog(project.paths.log, { mode: 'read' }))
+}
+
+/** The log for writing: takes its lock. Errors: FS_LOCKED, FS_LOG_FORMAT, FS_LOG_CORRUPT. */
+export async function openLogToWrite(project: Project, holder: string): Promise<OpenLog> {
+  makeDataFolder(project)
+  mkdirSync(project.paths.log, { recursive: true })
+  return withSchemas(project, await openLog(project.paths.log, { mode: 'write', random: systemRandom, fsync: project.config.log.fsync, holder }))
+}
+
+function withSchemas(project: Project, log: EmbeddedLog): OpenLog {
+  const schemas = new LogSchemas(project.paths.log)
+  return {
+    log,
+    schemas,
+    writerSchemas: (stream, fingerprint) => schemas.schema(stream, fingerprint),
+    [Symbol.asyncDispose]: () => log[Symbol.asyncDispose](),
+  }
+}
+
+/** The online rows of the project's definitions. Errors: FS_NOT_READY for a reader before the first worker. */
+export const openOnline = (project: Project, mode: 'read' | 'write'): Promise<LmdbOnlineStore> =>
+  openOnlineStore(project.paths.online, { mode, generation: project.generation, logger: createLogger('online'), random: systemRandom })
+
+export interface OpenOffline extends AsyncDisposable {
+  readonly engine: EmbeddedClickHouse
+  readonly client: ClickHouseClient
+  readonly store: ClickHouseOfflineStore
+  /** What the tables hold of these streams. */
+  position(streams: readonly string[]): Promise<Position>
+}
+
+/** The embedded ClickHouse: started when nobody has it running, shared otherwise. Only a worker writes. */
+export async function openOffline(project: Project, logId: string, mode: 'read' | 'write'): Promise<OpenOffline> {
+  makeDataFolder(project)
+  mkdirSync(project.paths.offline, { recursive: true })
+  const engine = await openEmbeddedClickHouse(project.paths.offline, { logger: createLogger('offline') })
+  const client = openClickHouseClient({ endpoint: () => engine.endpoint() })
+  const store = openOfflineStore(client, { journalFolder: mode === 'write' ? join(project.paths.offline, 'journal') : null, logId })
+  return {
+    engine,
+    client,
+    store,
+    async position(streams) {
+      const positions: Record<string, readonly PartitionPosition[]> = {}
+      for (const stream of streams) positions[stream] = await store.positions(stream, project.catalog.streams.get(stream)?.partitions ?? 0)
+      return { logId, streams: positions }
+    },
+    async [Symbol.asyncDispose]() {
+      await client.close()
+      await engine.close()
+    },
+  }
+}
+
+/** Opens on first use and closes what was opened. */
+export function lazily<T extends AsyncDisposable>(open: () => Promise<T>): { get(): Promise<T>; close(): Promise<void> } {
+  let opened: Promise<T> | null = null
+  return {
+    get() {
+      opened ??= open().catch((error: unknown) => {
+        opened = null
+        throw error
+      })
+      return opened
+    },
+    async close() {
+      await (await opened?.catch(() => null))?.[Symbol.asyncDispose]()
+    },
+  }
+}

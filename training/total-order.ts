@@ -1,0 +1,90 @@
+/**
+ * The events of one stream in total order: (eventTime, knownAt, partition, offset), whatever the order of reading.
+ *
+ * A least-significant-digit radix sort (Knuth, The Art of Computer Programming 3, section 5.2.5): stable, so sorting what
+ * lies in order of (partition, offset) by knownAt and then by eventTime settles every tie. Linear in the events.
+ */
+import type { EventBatch } from '../core/event/batch.ts'
+
+const digitBits = 11
+const digits = 1 << digitBits
+/** The low part of a key: two digits. Above it remain 27 bits of the 49 that the years 1 to 9998 take in milliseconds. */
+const lowBits = 2 * digitBits
+
+/** The events of a stream as one range of rows: batch b holds rows [starts[b], starts[b] + count). */
+export interface StreamEvents {
+  /** In order of (partition, offset). */
+  readonly batches: readonly EventBatch[]
+  readonly starts: readonly number[]
+  readonly rows: number
+  readonly times: Float64Array
+  readonly knowns: Float64Array
+  /** Rows in total order. */
+  readonly order: Int32Array
+}
+
+/** Memory: 24 bytes an event beside the batches while it runs, 20 after. */
+export function inTotalOrder(unordered: readonly EventBatch[]): StreamEvents {
+  const batches = unordered.toSorted((a, b) => a.partition - b.partition || a.firstOffset - b.firstOffset)
+  const starts: number[] = []
+  let rows = 0
+  for (const batch of batches) {
+    starts.push(rows)
+    rows += batch.count
+  }
+  const gathered = (pick: (batch: EventBatch) => Float64Array): Float64Array => {
+    const all = new Float64Array(rows)
+    batches.forEach((batch, index) => all.set(pick(batch).subarray(0, batch.count), starts[index]))
+    return all
+  }
+  const times = gathered((batch) => batch.eventTimes)
+  const knowns = gathered((batch) => batch.knownAts)
+  let order: Int32Array = new Int32Array(rows)
+  for (let row = 0; row < rows; row++) order[row] = row
+  order = sortedBy(times, sortedBy(knowns, order))
+  return { batches, starts, rows, times, knowns, order }
+}
+
+/** `order`, stably sorted by key. Keys are integers that span less than 2^53. */
+function sortedBy(keys: Float64Array, order: Int32Array): Int32Array {
+  let least = Number.POSITIVE_INFINITY
+  let most = Number.NEGATIVE_INFINITY
+  for (const key of keys) {
+    if (key < least) least = key
+    if (key > most) most = key
+  }
+  const part = new Int32Array(keys.length)
+  const scale = 2 ** lowBits
+  for (let row = 0; row < keys.length; row++) {
+    const key = (keys[row] as number) - least
+    part[row] = key - Math.floor(key / scale) * scale
+  }
+  const span = keys.length === 0 ? 0 : most - least
+  let sorted = sortedByParts(part, Math.min(span, scale - 1), order)
+  if (span >= scale) {
+    for (let row = 0; row < keys.length; row++) part[row] = Math.floor(((keys[row] as number) - least) / scale)
+    sorted = sortedByParts(part, Math.floor(span / scale), sorted)
+  }
+  return sorted
+}
+
+function sortedByParts(part: Int32Array, most: number, order: Int32Array): Int32Array {
+  let from = order
+  for (let shift = 0; shift < 31 && most >>> shift > 0; shift += digitBits) {
+    const ends = new Int32Array(digits + 1)
+    for (const value of part) {
+      const digit = ((value >>> shift) & (digits - 1)) + 1
+      ends[digit] = (ends[digit] as number) + 1
+    }
+    for (let digit = 1; digit <= digits; digit++) ends[digit] = (ends[digit] as number) + (ends[digit - 1] as number)
+    const to = new Int32Array(from.length)
+    for (const row of from) {
+      const digit = ((part[row] as number) >>> shift) & (digits - 1)
+      const at = ends[digit] as number
+      to[at] = row
+      ends[digit] = at + 1
+    }
+    from = to
+  }
+  return from
+}

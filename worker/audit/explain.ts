@@ -1,0 +1,130 @@
+import { happenedBefore, knownBy, refusal, windowStart, type AsOf } from '../../core/asof/visible.ts'
+import { featureOf, keyTypesOf, streamOf, viewOf, type Catalog } from '../../core/definition/catalog.ts'
+import { featureFingerprint } from '../../core/definition/fingerprint.ts'
+import type { FeatureDefinition, ViewDefinition } from '../../core/definition/types.ts'
+import type { FeatureValue, StatusCode } from '../../core/engine/feature-column.ts'
+import { acceptedEvents, naiveValue, type NaiveEvent } from '../../core/engine/naive.ts'
+import { FeatureStoreError } from '../../core/errors.ts'
+import { nextOffset, type Position } from '../../core/event/position.ts'
+import type { Scalar } from '../../core/event/types.ts'
+import { fieldsOf } from '../../core/expression/expression.ts'
+import { interpret } from '../../core/expression/interpret.ts'
+import { EntityHistory, EntitySelection, type EventSource } from './entity-history.ts'
+
+/** One event behind a value, and where it lies in the log. */
+export interface ExplainedEvent {
+  readonly stream: string
+  readonly partition: number
+  readonly offset: number
+  readonly eventTimeMs: number
+  readonly knownAtMs: number
+  /** The fields that the feature reads; none for `count()`. */
+  readonly fields: Readonly<Record<string, Scalar>>
+}
+
+/**
+ * Why an event of the entity below the position does not count. Each event has one reason: the first that holds, in the
+ * order of this list.
+ */
+export const exclusions = ['refused', 'atOrAfterAsOf', 'notKnown', 'beforeWindow', 'nullInput'] as const
+export type Exclusion = (typeof exclusions)[number]
+
+export interface Explanation {
+  readonly status: StatusCode
+  readonly value: FeatureValue
+  readonly fingerprint: string
+  /** The events that the value rests on, in total order. */
+  readonly events: readonly ExplainedEvent[]
+  /** Half-open, epoch milliseconds; from -Infinity for a lifetime without a ttl. */
+  readonly window: readonly [fromMs: number, toMs: number]
+  /**
+   * Events left out: `refused` too late or too early for the view, `atOrAfterAsOf` happened at T or later, `notKnown`
+   * by K, `beforeWindow` older than the window (and so perhaps than the ttl), `nullInput` nothing to aggregate.
+   */
+  readonly excluded: Readonly<Record<Exclusion, number>>
+}
+
+export interface ExplainOptions {
+  readonly catalog: Catalog
+  /** `view:feature` */
+  readonly reference: string
+  /** By key field. */
+  readonly entities: Readonly<Record<string, Scalar>>
+  readonly asOfMs: number
+  /** Infinity: everything below the position. */
+  readonly knownAsOfMs: number
+  readonly position: Position
+  /** A reader of the view's stream. */
+  readonly reader: EventSource
+}
+
+/**
+ * One value and the events it rests on, from the log by the plain twin: the stream is read up to the position.
+ *
+ * Errors: FS_REQUEST_INVALID, FS_VIEW_UNKNOWN, FS_FEATURE_UNKNOWN, FS_ENTITY_INVALID, FS_HISTORY_TRIMMED.
+ */
+export async function explainValue(options: ExplainOptions): Promise<Explanation> {
+  const { catalog, reference, entities, asOfMs, knownAsOfMs, position, reader } = options
+  const named = parseReference(reference)
+  const view = viewOf(catalog, named.view)
+  const feature = featureOf(catalog, named)
+  const stream = streamOf(catalog, view.from)
+  if (reader.stream.name !== stream.name)
+    throw new FeatureStoreError('FS_REQUEST_INVALID', `${reference} is over ${stream.name}, not ${reader.stream.name}`)
+
+  const selection = new EntitySelection(view, keyTypesOf(catalog, view))
+  const entity = selection.add(view.keyFields.map((field) => entities[field] ?? null))
+  const { input } = feature.aggregation
+  const fields = input === null ? [] : fieldsOf(input)
+  const history = await EntityHistory.read(reader, position.streams[stream.name] ?? [], [selection], fields)
+  const below = (partition: number): number => nextOffset(position, stream.name, partition)
+  const own = history.eventsOf(selection, entity).filter(({ partition, offset }) => offset < below(partition))
+  const asOf: AsOf = { asOfMs, knownAsOfMs }
+  const { status, value, events } = naiveValue(view, stream.fields, feature, acceptedEvents(view, own, below), asOf)
+  return {
+    status,
+    value,
+    fingerprint: featureFingerprint(catalog, named),
+    events: events.map((event) => ({ stream: stream.name, ...event })),
+    window: [windowStart(asOfMs, feature.window, view.ttlMs), asOfMs],
+    excluded: countExcluded(view, feature, own, asOf),
+  }
+}
+
+function parseReference(text: string): { readonly view: string; readonly feature: string } {
+  const [view = '', feature = '', ...rest] = text.split(':')
+  if (view === '' || feature === '' || rest.length > 0)
+    throw new FeatureStoreError(
+      'FS_REQUEST_INVALID',
+      `${JSON.stringify(text)} is no feature reference: write view:feature`,
+    )
+  return { view, feature }
+}
+
+function countExcluded(
+  view: ViewDefinition,
+  feature: FeatureDefinition,
+  events: readonly NaiveEvent[],
+  asOf: AsOf,
+): Record<Exclusion, number> {
+  const counts: Record<Exclusion, number> = { refused: 0, atOrAfterAsOf: 0, notKnown: 0, beforeWindow: 0, nullInput: 0 }
+  for (const event of events) {
+    const exclusion = exclusionOf(view, feature, event, asOf)
+    if (exclusion !== null) counts[exclusion]++
+  }
+  return counts
+}
+
+function exclusionOf(
+  view: ViewDefinition,
+  { aggregation: { input }, window }: FeatureDefinition,
+  event: NaiveEvent,
+  { asOfMs, knownAsOfMs }: AsOf,
+): Exclusion | null {
+  if (refusal(event.eventTimeMs, event.knownAtMs, view) !== null) return 'refused'
+  if (!happenedBefore(event.eventTimeMs, asOfMs)) return 'atOrAfterAsOf'
+  if (!knownBy(event.knownAtMs, knownAsOfMs)) return 'notKnown'
+  if (event.eventTimeMs < windowStart(asOfMs, window, view.ttlMs)) return 'beforeWindow'
+  if (input !== null && interpret(input, (name) => event.fields[name] ?? null) === null) return 'nullInput'
+  return null
+}

@@ -1,0 +1,150 @@
+import type { StreamDefinition } from '../../core/definition/types.ts'
+import { FeatureStoreError } from '../../core/errors.ts'
+import type { PartitionPosition, Position } from '../../core/event/position.ts'
+import type { FieldType, Scalar } from '../../core/event/types.ts'
+import type { Clock } from '../../core/ports/environment.ts'
+import type { EventLog, LogRecord } from '../../core/ports/event-log.ts'
+import { parseInstant } from '../../core/time/time.ts'
+import { compileEncoder, streamSchema, type AvroSchema } from '../../schemas/avro/index.ts'
+import { recordKey, recordPartition } from './stream-writer.ts'
+
+export interface AppendOptions {
+  readonly log: EventLog
+  readonly putSchema: (stream: string, schema: AvroSchema) => unknown
+  readonly stream: StreamDefinition
+  readonly clock: Clock
+  /** NDJSON, a line each; empty lines are skipped. */
+  readonly lines: AsyncIterable<string> | Iterable<string>
+}
+
+export interface AppendReport {
+  readonly appended: number
+  readonly clamped: number
+  /** Where the log stands in the partitions that were written. */
+  readonly position: Position
+}
+
+const linesPerAppend = 1_000
+
+/**
+ * Appends events from NDJSON: fields by name, and optionally `_op` ('insert'), `_knownAt` (default: now) and
+ * `_partition` (default: by the key's hash).
+ *
+ * Errors: FS_EVENT_INVALID, naming the line. Lines before it are in the log, that line and those after it are not; the
+ * message says how many were.
+ */
+export async function appendLines(options: AppendOptions): Promise<AppendReport> {
+  const { log, stream, clock } = options
+  const schema = streamSchema(stream.name, stream.fields)
+  options.putSchema(stream.name, schema)
+  const encoder = compileEncoder(schema)
+  const ends = new Map<number, PartitionPosition>()
+  let pending = new Map<number, LogRecord[]>()
+  let pendingLines = 0
+  let appended = 0
+  let clamped = 0
+  let line = 0
+  const flush = async (): Promise<void> => {
+    for (const [partition, records] of pending) {
+      const result = await log.append(stream.name, partition, records)
+      ends.set(partition, { epoch: result.epoch, next: result.nextOffset })
+      clamped += result.clamped
+      appended += records.length
+    }
+    pending = new Map()
+    pendingLines = 0
+  }
+  for await (const text of options.lines) {
+    line++
+    if (text.trim() === '') continue
+    try {
+      const event = parseEvent(stream, text, clock.nowMs())
+      const records = pending.get(event.partition) ?? []
+      pending.set(event.partition, records)
+      records.push({ key: event.key, value: encoder.encode(event.fields), timestampMs: event.knownAtMs })
+    } catch (error) {
+      if (!(error instanceof FeatureStoreError)) throw error
+      await flush()
+      throw new FeatureStoreError(error.code === 'FS_NOT_YET' ? 'FS_NOT_YET' : 'FS_EVENT_INVALID', `line ${line}: ${error.message} (${appended} events before it are appended)`, { cause: error })
+    }
+    if (++pendingLines >= linesPerAppend) await flush()
+  }
+  await flush()
+  const described = (await log.describe(stream.name)) ?? []
+  const partitions = described.map(({ epochs, end }, index) => ends.get(index) ?? { epoch: epochs.at(-1)?.epoch ?? 0, next: end })
+  return { appended, clamped, position: { logId: log.logId, streams: { [stream.name]: partitions } } }
+}
+
+interface ParsedEvent {
+  readonly fields: Readonly<Record<string, Scalar>>
+  readonly key: Uint8Array | null
+  readonly partition: number
+  readonly knownAtMs: number
+}
+
+const invalid = (message: string): FeatureStoreError => new FeatureStoreError('FS_EVENT_INVALID', message)
+
+/** Errors: FS_EVENT_INVALID, FS_NOT_YET (operations other than insert). */
+export function parseEvent(stream: StreamDefinition, text: string, nowMs: number): ParsedEvent {
+  let json: unknown
+  try {
+    json = JSON.parse(text)
+  } catch (cause) {
+    throw new FeatureStoreError('FS_EVENT_INVALID', 'is no JSON', { cause })
+  }
+  if (typeof json !== 'object' || json === null || Array.isArray(json)) throw invalid('is no JSON object')
+  const given = json as Readonly<Record<string, unknown>>
+  for (const name of Object.keys(given)) {
+    if (!(name in stream.fields) && !['_op', '_knownAt', '_partition'].includes(name)) {
+      throw invalid(`stream ${stream.name} has no field ${name}; it has ${Object.keys(stream.fields).join(', ')}`)
+    }
+  }
+  const operation = given['_op'] ?? 'insert'
+  if (operation !== 'insert') {
+    if (typeof operation === 'string' && ['retract', 'upsert', 'delete'].includes(operation)) throw new FeatureStoreError('FS_NOT_YET', `_op ${operation} is not built yet`)
+    throw invalid(`_op is ${JSON.stringify(operation)}: insert, retract, upsert or delete`)
+  }
+  const fields = Object.fromEntries(Object.entries(stream.fields).map(([name, field]) => [name, parseField(name, field, given[name])]))
+  const key = recordKey(stream, (name) => fields[name] ?? null)
+  const partition = given['_partition'] ?? recordPartition(stream, key)
+  if (typeof partition !== 'number' || !Number.isInteger(partition) || partition < 0 || partition >= stream.partitions) {
+    throw invalid(`_partition is ${JSON.stringify(partition)}: an integer from 0 to ${stream.partitions - 1}`)
+  }
+  const knownAtMs = given['_knownAt'] === undefined ? nowMs : parseInstant(given['_knownAt'], '_knownAt')
+  return { fields, key, partition, knownAtMs }
+}
+
+const nonFinite: Readonly<Record<string, number>> = { NaN: Number.NaN, Infinity: Number.POSITIVE_INFINITY, '-Infinity': Number.NEGATIVE_INFINITY }
+
+function parseField(name: string, field: FieldType, value: unknown): Scalar {
+  const wrong = (): FeatureStoreError => invalid(`field ${name} is ${JSON.stringify(value) ?? 'missing'}, not ${field.type}${field.nullable === true ? ' or null' : ''}`)
+  if (value === undefined || value === null) {
+    if (field.nullable === true) return null
+    throw wrong()
+  }
+  switch (field.type) {
+    case 'string':
+      if (typeof value !== 'string') throw wrong()
+      return value
+    case 'bool':
+      if (typeof value !== 'boolean') throw wrong()
+      return value
+    case 'int32':
+      if (typeof value !== 'number' || value !== (value | 0)) throw wrong()
+      return value
+    case 'int64': {
+      if (typeof value === 'number' && Number.isSafeInteger(value)) return BigInt(value)
+      if (typeof value !== 'string' || !/^-?\d{1,19}$/.test(value) || BigInt.asIntN(64, BigInt(value)) !== BigInt(value)) throw wrong()
+      return BigInt(value)
+    }
+    case 'float64': {
+      // JSON writes 1e999 for what no double holds.
+      if (typeof value === 'number' && (Number.isFinite(value) || field.allowNonFinite === true)) return value
+      const special = typeof value === 'string' && field.allowNonFinite === true ? nonFinite[value] : undefined
+      if (special === undefined) throw wrong()
+      return special
+    }
+    case 'timestamp':
+      return parseInstant(value, `field ${name}`)
+  }
+}

@@ -1,0 +1,75 @@
+import { FeatureStoreError } from '../core/errors.ts'
+import type { EventBatch } from '../core/event/batch.ts'
+import { continues } from '../core/event/continuity.ts'
+import type { PartitionPosition } from '../core/event/position.ts'
+import type { StreamDefinition } from '../core/definition/types.ts'
+import type { OfflineStore } from '../core/ports/offline-store.ts'
+import type { StreamReader } from '../schemas/stream-reader.ts'
+
+/**
+ * Events to the offline table of one stream: every log record becomes one row, in inserts of one partition each.
+ * The position is what the table holds; there is nothing else to keep.
+ */
+export class OfflineProjection {
+  readonly stream: StreamDefinition
+  readonly #store: OfflineStore
+  readonly #reader: StreamReader
+  readonly #bytes: number
+  readonly #positions: PartitionPosition[]
+
+  private constructor(store: OfflineStore, reader: StreamReader, bytes: number, positions: readonly PartitionPosition[]) {
+    this.stream = reader.stream
+    this.#store = store
+    this.#reader = reader
+    this.#bytes = bytes
+    this.#positions = [...positions]
+  }
+
+  /**
+   * Prepares the table, repeats what a crash left open, and learns where the table stands. A table that holds records
+   * which the log no longer has is dropped and filled again.
+   */
+  static async start(store: OfflineStore, reader: StreamReader, bytes: number): Promise<OfflineProjection> {
+    const { stream } = reader
+    const table = { stream: stream.name, fields: stream.fields }
+    await store.prepare([table])
+    const partitions = await reader.refresh()
+    for (const { partition, first, next } of store.pending(stream.name)) {
+      // The log may have lost the tail of the range with its machine; then the table is ahead of it and filled again below.
+      if (next <= (partitions[partition]?.end ?? 0)) await store.insert(await reader.range(partition, first, next))
+    }
+    let positions = await store.positions(stream.name, partitions.length)
+    const open = store.pending(stream.name).length > 0
+    if (open || positions.some((position, partition) => !continues(position, partitions[partition] as (typeof partitions)[number]))) {
+      await store.drop(stream.name)
+      await store.prepare([table])
+      positions = await store.positions(stream.name, partitions.length)
+    }
+    return new OfflineProjection(store, reader, bytes, positions)
+  }
+
+  get positions(): readonly PartitionPosition[] {
+    return this.#positions
+  }
+
+  get applied(): number {
+    return this.#positions.reduce((sum, { next }) => sum + next, 0)
+  }
+
+  /** Inserts what follows in a partition, one block of it; the number of records, 0 at the end of the log. */
+  async step(partition: number): Promise<number> {
+    const from = this.#positions[partition] as PartitionPosition
+    const batch = await this.#reader.read(partition, from.next, this.#bytes)
+    if (batch === null) return 0
+    return this.#insert(batch)
+  }
+
+  async #insert(batch: EventBatch): Promise<number> {
+    const outcome = await this.#store.insert(batch)
+    if (outcome.kind === 'gap') {
+      throw new FeatureStoreError('FS_POSITION_GAP', `events_${batch.stream}: partition ${batch.partition} stands at ${outcome.expected.next}, not at ${batch.firstOffset}`)
+    }
+    this.#positions[batch.partition] = { epoch: batch.epoch, next: batch.nextOffset }
+    return batch.nextOffset - batch.firstOffset
+  }
+}

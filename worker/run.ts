@@ -1,0 +1,169 @@
+import { streamOf, type Catalog } from '../core/definition/catalog.ts'
+import { FeatureStoreError } from '../core/errors.ts'
+import type { Offset, Position } from '../core/event/position.ts'
+import type { Clock, Logger } from '../core/ports/environment.ts'
+import type { EventLog } from '../core/ports/event-log.ts'
+import type { OfflineStore } from '../core/ports/offline-store.ts'
+import type { OnlineStore } from '../core/ports/online-store.ts'
+import { StreamReader, type WriterSchemas } from '../schemas/stream-reader.ts'
+import { OfflineProjection } from './offline-projection.ts'
+import { OnlineProjection, type OnlineSettings } from './online-projection.ts'
+
+export interface WorkerSettings extends OnlineSettings {
+  /** Longest time that applied events wait for a flush while more arrive, milliseconds. */
+  readonly flushMs: number
+  /** How often the end of the log is looked at, milliseconds. */
+  readonly pollMs: number
+}
+
+export interface WorkerOptions {
+  readonly catalog: Catalog
+  readonly log: EventLog
+  readonly schemas: WriterSchemas
+  readonly online: OnlineStore
+  readonly offline: OfflineStore
+  readonly settings: WorkerSettings
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly sleep: (ms: number) => Promise<void>
+  readonly signal: AbortSignal
+  /** End when the log's end is reached, or stay and follow it. */
+  readonly until: 'caught-up' | 'aborted'
+  /** Called where a projection stands, at most a few times a second. */
+  readonly onProgress?: (progress: WorkerProgress) => void
+  /** Record counts at which the online projection flushes and waits for `onStop` before it reads on. */
+  readonly stops?: readonly number[]
+  readonly onStop?: (applied: number) => Promise<void>
+}
+
+export interface WorkerProgress {
+  readonly projection: 'online' | 'offline'
+  readonly applied: number
+  readonly total: number
+}
+
+/** Online: small reads, so that partitions advance together. Offline: a read is one insert. */
+const onlineReadBytes = 256 * 1024
+const offlineReadBytes = 4 * 1024 * 1024
+
+/**
+ * Runs both projections of a project, each with its own reader and position, so that one store being down never delays
+ * the other. Ends when caught up or aborted, with everything applied flushed.
+ */
+export async function runWorker(options: WorkerOptions): Promise<void> {
+  const stop = new AbortController()
+  const signal = AbortSignal.any([options.signal, stop.signal])
+  const guarded = (run: Promise<void>): Promise<void> =>
+    run.catch((error: unknown) => {
+      stop.abort()
+      throw error
+    })
+  const results = await Promise.allSettled([guarded(runOnline({ ...options, signal })), guarded(runOffline({ ...options, signal }))])
+  const failed = results.find((result) => result.status === 'rejected')
+  if (failed !== undefined) throw failed.reason
+}
+
+function readers(options: WorkerOptions, streams: readonly string[]): StreamReader[] {
+  const { log, schemas, catalog } = options
+  return streams.map((stream) => new StreamReader({ log, schemas, stream: streamOf(catalog, stream) }))
+}
+
+async function runOnline(options: WorkerOptions): Promise<void> {
+  const { catalog, online, log, settings, clock, signal } = options
+  const projection = await OnlineProjection.start(catalog, online, log.logId, settings)
+  const streams = readers(options, projection.streams)
+  await checkContinuity(projection, streams)
+  const stops = [...(options.stops ?? [])]
+  let flushing: Promise<unknown> = Promise.resolve()
+  let inFlight = false
+  let flushedMs = clock.nowMs()
+  const flush = (): void => {
+    inFlight = true
+    flushedMs = clock.nowMs()
+    flushing = projection.flush().then(
+      () => void (inFlight = false),
+      (error: unknown) => {
+        inFlight = false
+        throw error
+      },
+    )
+    // Awaited before the next flush; a failure in between must not be unhandled.
+    flushing.catch(() => {})
+  }
+  while (!signal.aborted) {
+    let read = 0
+    for (const reader of streams) {
+      const partitions = await reader.refresh()
+      for (let partition = 0; partition < partitions.length; partition++) {
+        projection.begin(reader.stream.name, partition, partitions[partition]?.epochs.at(-1)?.epoch ?? 0)
+        const batch = await reader.read(partition, projection.next(reader.stream.name, partition) as Offset, onlineReadBytes)
+        if (batch === null) continue
+        await projection.apply(batch)
+        read += batch.nextOffset - batch.firstOffset
+      }
+    }
+    const stopped = stops[0] !== undefined && projection.applied >= stops[0]
+    const idle = read === 0
+    if (projection.changed && (idle || stopped || (!inFlight && clock.nowMs() - flushedMs >= settings.flushMs))) {
+      await flushing
+      flush()
+      if (idle || stopped) await flushing
+    }
+    options.onProgress?.({ projection: 'online', applied: projection.applied, total: await logTotal(streams) })
+    if (stopped) {
+      stops.shift()
+      await options.onStop?.(projection.applied)
+    }
+    if (!idle) continue
+    await flushing
+    if (options.until === 'caught-up') break
+    await options.sleep(settings.pollMs)
+  }
+  await flushing
+  if (projection.changed) await projection.flush()
+}
+
+/** Rows that hold records which the log no longer has cannot be corrected, only rebuilt. */
+async function checkContinuity(projection: OnlineProjection, streams: readonly StreamReader[]): Promise<void> {
+  for (const reader of streams) {
+    const partitions = await reader.refresh()
+    if (!projection.continuesOn(reader.stream.name, partitions)) {
+      throw new FeatureStoreError('FS_STATE_FORMAT', `the online rows hold records of ${reader.stream.name} that the log no longer has`)
+    }
+  }
+}
+
+async function runOffline(options: WorkerOptions): Promise<void> {
+  const { catalog, offline, signal } = options
+  const streams = readers(options, [...catalog.streams.keys()])
+  const projections = await Promise.all(streams.map((reader) => OfflineProjection.start(offline, reader, offlineReadBytes)))
+  while (!signal.aborted) {
+    let read = 0
+    for (const [index, projection] of projections.entries()) {
+      await (streams[index] as StreamReader).refresh()
+      for (let partition = 0; partition < projection.positions.length && !signal.aborted; partition++) {
+        read += await projection.step(partition)
+        options.onProgress?.({ projection: 'offline', applied: projections.reduce((sum, { applied }) => sum + applied, 0), total: await logTotal(streams) })
+      }
+    }
+    if (read > 0) continue
+    if (options.until === 'caught-up') break
+    await options.sleep(options.settings.pollMs)
+  }
+}
+
+async function logTotal(streams: readonly StreamReader[]): Promise<number> {
+  let total = 0
+  for (const reader of streams) for (const { next } of await reader.ends()) total += next
+  return total
+}
+
+/** Where the log ends now, for the streams of a catalog that it has. */
+export async function logPosition(log: EventLog, streams: Iterable<string>): Promise<Position> {
+  const position: Record<string, { epoch: number; next: Offset }[]> = {}
+  for (const stream of streams) {
+    const partitions = await log.describe(stream)
+    if (partitions !== null) position[stream] = partitions.map(({ epochs, end }) => ({ epoch: epochs.at(-1)?.epoch ?? 0, next: end }))
+  }
+  return { logId: log.logId, streams: position }
+}
