@@ -6,6 +6,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { basename, join, relative, resolve } from 'node:path'
 import { featureOf, modelOf, serviceOf, streamOf, viewOf } from '../core/definition/catalog.ts'
 import { referenceText, type FeatureReference, type ServiceDefinition } from '../core/definition/types.ts'
+import { valueAt, type FeatureColumn } from '../core/engine/feature-column.ts'
 import { FeatureStoreError } from '../core/errors.ts'
 import { recordCount, type Position } from '../core/event/position.ts'
 import { formatInstant } from '../core/time/time.ts'
@@ -136,14 +137,14 @@ async function streamStep(project: Project, pool: Pool, service: string, events:
   const applied = { online: 0, offline: 0 }
   let peakBytes = 0
   let sampledMs = 0
-  const takeSamples = async (): Promise<void> => {
+  const takeSamples = async (rows: number): Promise<void> => {
     const begun = Date.now()
     await using opened = await openLookup(project)
     const online = await openOnline(project, 'read')
     const [shard] = await online.positions([0])
     await online[Symbol.asyncDispose]()
     const newestMs = Math.max(...Object.values(shard?.newestEventTimeMs ?? {}))
-    samples.push(...(await sampleOnline({ lookup: opened.lookup, service, pool, rows: rowsPerStop, random, rowsPerTime: 6 }, newestMs)))
+    samples.push(...(await sampleOnline({ lookup: opened.lookup, service, pool, rows, random, rowsPerTime: 6 }, newestMs)))
     sampledMs += Date.now() - begun
   }
   let failed: unknown = null
@@ -153,7 +154,7 @@ async function streamStep(project: Project, pool: Pool, service: string, events:
       progress.update(Math.min(applied.online, applied.offline), message.total)
     } else if (message.kind === 'done') peakBytes = message.peakBytes
     else if (message.kind === 'stopped') {
-      takeSamples()
+      takeSamples(rowsPerStop)
         .catch((error: unknown) => (failed = error))
         .finally(() => child.send('go on'))
     }
@@ -162,7 +163,8 @@ async function streamStep(project: Project, pool: Pool, service: string, events:
   const ms = progress.end() - sampledMs
   if (failed !== null) throw failed
   if (code !== 0) throw endedEarly('the worker', code)
-  await takeSamples()
+  // Rows that were there before this run have no stops to wait for: all are taken at the end.
+  await takeSamples(rowsPerStop * (stopsDuringStreaming + 1) - samples.length)
   step('stream', `${grouped(applied.online)} events to online rows, ${grouped(applied.offline)} to events_* in ${seconds(ms)}, ${grouped((events / ms) * 1000)} events/s to both`)
   return { ms, peakBytes, applied: Math.min(applied.online, applied.offline) }
 }
@@ -227,8 +229,14 @@ async function serveStep(address: string, service: string, pool: Pool, random: (
   step('serve', `tidemark.v1.FeatureService on ${address}, as of ${formatInstant(reply.asOfMs)}`)
   const shown = reply.columns.filter((_, index) => index % 5 === 2)
   const heading = ['', ...rows.map((row) => Object.values(row.entities).join(' → '))]
-  for (const line of table([heading, ...shown.map((column) => [column.name, ...rows.map((_, row) => cellText(column, row))])], [1, 2, 3])) print(`            ${line}`)
+  for (const line of table([heading, ...shown.map((column) => [column.name, ...rows.map((_, row) => shortCell(column, row))])], [1, 2, 3])) print(`            ${line}`)
   step('', `prediction for ${Object.values(one[0]?.entities ?? {}).join(' → ')}: ${(prediction.scores[0] as number).toFixed(4)} by ${prediction.model} version ${prediction.modelVersion}, ${ms.toFixed(1)} ms`)
+}
+
+/** A cell for the report: two decimals are enough there; `get` prints the exact value. */
+function shortCell(column: FeatureColumn, row: number): string {
+  const value = valueAt(column, row)
+  return typeof value === 'number' && !Number.isInteger(value) ? value.toFixed(2) : cellText(column, row)
 }
 
 /** One value of the service with the events that it rests on: a list of the last few events reads best. */

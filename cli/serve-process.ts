@@ -97,6 +97,7 @@ export async function serveProject(project: Project, options: ServeOptions): Pro
     limits: { rowsMax },
     log: options.logger,
   })
+  await predictor.warm()
   server.setServing(true)
   options.onReady(server)
   await new Promise<void>((resolve) => {

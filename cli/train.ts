@@ -4,7 +4,8 @@ import { join } from 'node:path'
 import { modelOf, serviceOf } from '../core/definition/catalog.ts'
 import type { FeatureColumn } from '../core/engine/feature-column.ts'
 import { encodeToken, type Position } from '../core/event/position.ts'
-import { serviceFingerprints, servicePosition } from '../core/lineage/lineage.ts'
+import { serviceFingerprints } from '../core/definition/fingerprint.ts'
+import { servicePosition } from '../core/lineage/lineage.ts'
 import { decideRegisterModel } from '../core/registry/decide.ts'
 import type { ModelRegistered, ModelRegistration } from '../core/registry/events.ts'
 import { newestModel, type RegistryState } from '../core/registry/state.ts'
@@ -54,7 +55,7 @@ export async function trainAndRegister(request: TrainRequest): Promise<{ readonl
     trainingSet: digest,
     token: encodeToken(servicePosition(project.catalog, service, position)),
     onnx: { digest: onnxDigest, path },
-    features: serviceFingerprints(project.catalog, service),
+    features: serviceFingerprints(project.catalog, service.name),
   }
   const events = decideRegisterModel(registration, registry)
   await ingest.register(events)

@@ -3,7 +3,7 @@
  * position and the content: no clock, so the same set has the same bytes whenever it is built.
  */
 import { featureOf, serviceScope, streamOf, viewOf, type Catalog } from '../definition/catalog.ts'
-import { canonicalJson, derivedFingerprint, featureFingerprint, semanticsVersion } from '../definition/fingerprint.ts'
+import { canonicalJson, derivedFingerprint, featureFingerprint, semanticsVersion, serviceFingerprints } from '../definition/fingerprint.ts'
 import {
   referenceText,
   type AggregationDefinition,
@@ -46,7 +46,7 @@ export function trainingSetLineage(facts: TrainingSetFacts): TrainingSetLineage 
     schema: {
       'tidemark.format': lineageFormat,
       'tidemark.service': service.name,
-      'tidemark.fingerprints': canonicalJson(serviceFingerprints(catalog, service)),
+      'tidemark.fingerprints': canonicalJson(columnFingerprints(catalog, service)),
       'tidemark.position': canonicalJson(position),
       'tidemark.token': encodeToken(position),
       'tidemark.rows': String(rows),
@@ -57,14 +57,9 @@ export function trainingSetLineage(facts: TrainingSetFacts): TrainingSetLineage 
   }
 }
 
-/** Fingerprint of each feature and derived feature, by the name of its column. */
-export function serviceFingerprints(catalog: Catalog, service: ServiceDefinition): Record<string, string> {
-  const fingerprints: Record<string, string> = {}
-  for (const reference of service.features)
-    fingerprints[featureColumnName(referenceText(reference))] = featureFingerprint(catalog, reference)
-  for (const { name } of service.derive) fingerprints[name] = derivedFingerprint(catalog, service, name)
-  return fingerprints
-}
+/** Fingerprints by the name of the column: `view__feature`, or the name of a derived feature. */
+export const columnFingerprints = (catalog: Catalog, service: ServiceDefinition): Record<string, string> =>
+  Object.fromEntries(Object.entries(serviceFingerprints(catalog, service.name)).map(([name, fingerprint]) => [featureColumnName(name), fingerprint]))
 
 /** The part of a position that a service's values depend on: its streams, in order of their names. */
 export function servicePosition(catalog: Catalog, service: ServiceDefinition, position: Position): Position {

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { serviceOf, type Catalog } from '../../core/definition/catalog.ts'
 import { featureMatrix, matrixSpec, type MatrixSpec } from '../../core/engine/matrix.ts'
 import { FeatureStoreError } from '../../core/errors.ts'
-import { serviceFingerprints } from '../../core/lineage/lineage.ts'
+import { serviceFingerprints } from '../../core/definition/fingerprint.ts'
 import type { ModelRuntime } from '../../core/ports/model-runtime.ts'
 import type { ModelRegistered } from '../../core/registry/events.ts'
 import { newestModel, type RegistryState } from '../../core/registry/state.ts'
@@ -26,6 +26,15 @@ export class ModelPredictor implements Predictor {
 
   constructor(options: PredictorOptions) {
     this.#options = options
+  }
+
+  /** Loads the newest model of every service, so that a first prediction does not wait. A model that does not load is left to its first call. */
+  async warm(): Promise<void> {
+    const registry = await this.#options.registry()
+    for (const service of this.#options.catalog.services.keys()) {
+      const model = newestModel(registry, service)
+      if (model !== null) await this.#load(model, this.#spec(service)).catch(() => {})
+    }
   }
 
   /** Errors: FS_MODEL_UNKNOWN, FS_MODEL_INVALID (other features than it was trained on, or another file), those of a lookup. */
@@ -67,7 +76,7 @@ export class ModelPredictor implements Predictor {
 
   async #read(model: ModelRegistered, spec: MatrixSpec): Promise<void> {
     const { catalog, runtime, readModel } = this.#options
-    const now = serviceFingerprints(catalog, serviceOf(catalog, model.service))
+    const now = serviceFingerprints(catalog, model.service)
     const changed = Object.keys({ ...now, ...model.features }).filter((name) => now[name] !== model.features[name])
     if (changed.length > 0) throw new FeatureStoreError('FS_MODEL_INVALID', `model ${model.model} version ${model.version} was trained on other features: ${changed.slice(0, 5).join(', ')}`)
     const bytes = await readModel(model.onnx.path)

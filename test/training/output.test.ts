@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { serviceFingerprints } from '../../core/lineage/lineage.ts'
+import { columnFingerprints } from '../../core/lineage/lineage.ts'
 import { scalarAt } from '../../core/event/column.ts'
 import { encodeToken } from '../../core/event/position.ts'
 import { valueAt } from '../../core/engine/feature-column.ts'
@@ -87,7 +87,7 @@ describe('a training set as a file', () => {
       'tidemark.token': encodeToken(given.position),
     })
     expect(JSON.parse(schemaMetadata['tidemark.fingerprints'] as string)).toEqual(
-      serviceFingerprints(catalog, everything),
+      columnFingerprints(catalog, everything),
     )
     expect(JSON.parse(schemaMetadata['tidemark.position'] as string)).toEqual(given.position)
     expect(fieldMetadata['by_who__i_last3']).toMatchObject({
