@@ -140,9 +140,9 @@ export class Lookup implements FeatureLookup {
         }),
       )
       const position = await this.#positionOf(reads)
-      if (wanted === null || covers(position, wanted)) return { reads, position }
-      if (wanted.logId !== position.logId)
-        throw new FeatureStoreError('FS_REQUEST_INVALID', 'minPosition is of another log')
+      if (wanted === null) return { reads, position }
+      if (wanted.logId !== position.logId) throw new FeatureStoreError('FS_REQUEST_INVALID', 'minPosition is of another log')
+      if (covers(position, wanted)) return { reads, position }
       if (this.#options.clock.nowMs() >= until) {
         throw new FeatureStoreError(
           'FS_POSITION_NOT_REACHED',
