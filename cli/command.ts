@@ -37,6 +37,16 @@ export function requireApplied(project: Project, state: RegistryState): void {
 
 export const instantOption = (name: string, value: string | undefined): number | undefined => (value === undefined ? undefined : parseInstant(value, name))
 
+/** An option that is a whole number within bounds. Errors: FS_USAGE. */
+export function wholeOption(name: string, text: string, least: number, most: number): number {
+  const value = Number(text)
+  if (!/^-?\d+$/.test(text) || value < least || value > most) throw new FeatureStoreError('FS_USAGE', `${name} ${text}: a whole number from ${least} to ${most}`)
+  return value
+}
+
+/** A port to listen on; 0 is any free one. Errors: FS_USAGE. */
+export const portOption = (text: string | undefined): number | undefined => (text === undefined ? undefined : wholeOption('--port', text, 0, 65_535))
+
 /** `key=value` options as columns: a key given n times has n rows. Errors: FS_USAGE. */
 export function pairs(name: string, values: readonly string[]): Record<string, string[]> {
   const columns: Record<string, string[]> = {}

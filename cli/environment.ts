@@ -17,11 +17,15 @@ export function createLogger(name: string): Logger {
   }
 }
 
-/** Aborts on the first Ctrl-C or SIGTERM; a second one ends the process at once. */
+/**
+ * Aborts on the first Ctrl-C or SIGTERM; a second one ends the process at once. A terminal sends Ctrl-C to children as
+ * well: they leave it to the process that started them, which asks them to end by SIGTERM.
+ */
 export function stopSignal(): AbortSignal {
   const controller = new AbortController()
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.on(signal, () => {
+      if (signal === 'SIGINT' && process.send !== undefined) return
       if (controller.signal.aborted) process.exit(130)
       controller.abort(signal)
     })

@@ -66,13 +66,15 @@ export class LocalIngest implements Ingest {
     const definition = streamOf(this.#project.catalog, request.stream)
     await this.#create(request.stream)
     const { log, schemas } = this.open
+    const { knownAtColumn } = request
+    const known = knownAtColumn === undefined || knownAtColumn in definition.fields ? {} : { [knownAtColumn]: { type: 'timestamp' as const } }
     return importTable({
       log,
       putSchema: (name, schema) => schemas.putSchema(name, schema),
       stream: definition,
-      table: await readTable(request.file, definition.fields),
+      table: await readTable(request.file, { ...definition.fields, ...known }),
       digest: createHash('sha256').update(readFileSync(request.file)).digest('hex'),
-      ...(request.knownAtColumn === undefined ? {} : { knownAtColumn: request.knownAtColumn }),
+      ...(knownAtColumn === undefined ? {} : { knownAtColumn }),
       ...(onProgress === undefined ? {} : { onProgress }),
     })
   }
@@ -121,6 +123,14 @@ export async function readTable(file: string, fields: Readonly<Record<string, { 
   }
 }
 
+function instantOf(cell: string): number | null {
+  try {
+    return parseInstant(cell, 'cell')
+  } catch {
+    return null
+  }
+}
+
 function csvTable(bytes: Uint8Array, fields: Readonly<Record<string, { readonly type: Column['type'] }>>): Table {
   const { header, rows } = readCsv(bytes)
   const columns = header.map((name, at): [string, Column] => {
@@ -153,7 +163,7 @@ function csvTable(bytes: Uint8Array, fields: Readonly<Record<string, { readonly 
       case 'float64':
         return [name, { type, values: Float64Array.from(parse((cell) => (cell.trim() !== '' && (!Number.isNaN(Number(cell)) || cell === 'NaN') ? Number(cell) : null), 0)), nulls: mask }]
       case 'timestamp':
-        return [name, { type, values: Float64Array.from(parse((cell) => parseInstant(cell, `column ${name}`), 0)), nulls: mask }]
+        return [name, { type, values: Float64Array.from(parse(instantOf, 0)), nulls: mask }]
     }
   })
   return { rowCount: rows.length, columns: Object.fromEntries(columns) }

@@ -39,7 +39,7 @@ export async function endChild(child: ChildProcess, graceMs: number): Promise<vo
 export interface UpOptions {
   readonly signal: AbortSignal
   readonly logger: Logger
-  readonly port: string | undefined
+  readonly port: number | undefined
   readonly onReady: (address: string) => void
 }
 
@@ -61,7 +61,7 @@ export async function runUp(project: Project, options: UpOptions): Promise<void>
     if (message.kind === 'progress' && message.projection === 'online') caughtUp()
   })
   await Promise.race([ready, aborted(signal)])
-  const serve = keepRunning(project, ['serve', ...(options.port === undefined ? [] : ['--port', options.port])], signal, logger, (message) => {
+  const serve = keepRunning(project, ['serve', ...(options.port === undefined ? [] : ['--port', String(options.port)])], signal, logger, (message) => {
     if (message.kind === 'serving') address(message.address)
   })
   const grpc = await Promise.race([serving, aborted(signal)])

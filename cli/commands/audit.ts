@@ -1,14 +1,13 @@
 import type { Command } from 'commander'
 import { serviceOf } from '../../core/definition/catalog.ts'
 import { statusName } from '../../core/engine/feature-column.ts'
-import { FeatureStoreError } from '../../core/errors.ts'
 import { formatInstant } from '../../core/time/time.ts'
 import { buildDataset } from '../../training/dataset.ts'
 import type { AuditReport } from '../../worker/audit/audit.ts'
 import type { AuditSample } from '../../worker/audit/sample.ts'
 import { logPosition } from '../../worker/run.ts'
 import { drawPool, labelsOfPool, runAudit, sampleOnline, samplePast, sampleTraining, seeded } from '../audit.ts'
-import { action, withCommon, type CommonOptions } from '../command.ts'
+import { action, wholeOption, withCommon, type CommonOptions } from '../command.ts'
 import { systemClock } from '../environment.ts'
 import { serviceScan } from '../readers.ts'
 import { openLookup } from '../serve-process.ts'
@@ -32,9 +31,8 @@ export function addAudit(program: Command): void {
     .action(
       action<AuditOptions, []>(async (project, options) => {
         const { catalog } = project
-        const rows = Number(options.rows)
-        if (!Number.isInteger(rows) || rows < 1) throw new FeatureStoreError('FS_USAGE', `--rows ${options.rows}: a positive integer`)
-        const random = seeded(Number(options.seed))
+        const rows = wholeOption('--rows', options.rows, 1, 1_000_000)
+        const random = seeded(wholeOption('--seed', options.seed, 0, 2 ** 31 - 1))
         await using opened = await openLookup(project)
         const position = await logPosition(opened.open.log, catalog.streams.keys())
         const samples: AuditSample[] = []

@@ -8,7 +8,7 @@ import { formatInstant } from '../../core/time/time.ts'
 import { parseReference } from '../../serving/lookup/service-plan.ts'
 import { explainValue, type Explanation } from '../../worker/audit/explain.ts'
 import { logPosition } from '../../worker/run.ts'
-import { action, collect, instantOption, pairs, typedColumns, withCommon, type CommonOptions } from '../command.ts'
+import { action, collect, instantOption, pairs, typedColumns, wholeOption, withCommon, type CommonOptions } from '../command.ts'
 import { systemClock } from '../environment.ts'
 import { streamReader } from '../readers.ts'
 import { openLogToRead } from '../stores.ts'
@@ -33,6 +33,7 @@ export function addExplain(program: Command): void {
     .action(
       action<ExplainOptions, [string]>(async (project, options, text) => {
         const reference = parseReference(text)
+        const limit = wholeOption('--limit', options.limit, 1, Number.MAX_SAFE_INTEGER)
         const view = viewOf(project.catalog, reference.view)
         const columns = typedColumns('--entity', entityFieldsOf(project.catalog, [view.name]), pairs('--entity', options.entity ?? []))
         const missing = view.keyFields.filter((field) => columns[field]?.length !== 1)
@@ -50,7 +51,7 @@ export function addExplain(program: Command): void {
         })
         if (options.json === true) return printJson({ feature: text, ...explanation, status: statusName(explanation.status) })
         print(`${text} = ${featureText(featureOf(project.catalog, reference))}`)
-        for (const line of explanationLines(explanation, Number(options.limit))) print(line)
+        for (const line of explanationLines(explanation, limit)) print(line)
       }),
     )
 }

@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import { loadRegistry } from '../../worker/registry-log.ts'
 import type { WorkerProgress } from '../../worker/run.ts'
-import { action, requireApplied, withCommon, type CommonOptions } from '../command.ts'
+import { action, portOption, requireApplied, withCommon, type CommonOptions } from '../command.ts'
 import { createLogger, stopSignal } from '../environment.ts'
 import type { Project } from '../project.ts'
 import { serveProject } from '../serve-process.ts'
@@ -82,12 +82,13 @@ export function addServe(program: Command): void {
     .option('--port <port>', 'port to listen on (0: any free one)')
     .action(
       action<CommonOptions & { readonly port?: string }, []>(async (project, options) => {
+        const port = portOption(options.port)
         await checkApplied(project)
         if (process.send !== undefined) process.on('disconnect', () => process.exit(1))
         await serveProject(project, {
           signal: stopSignal(),
           logger: createLogger('serve'),
-          port: options.port === undefined ? undefined : Number(options.port),
+          port,
           onReady: ({ address }) => {
             tell({ kind: 'serving', address })
             if (process.send !== undefined) return
@@ -110,7 +111,7 @@ export function addUp(program: Command): void {
         await runUp(project, {
           signal: stopSignal(),
           logger: createLogger('up'),
-          port: options.port,
+          port: portOption(options.port),
           onReady: (address) => {
             if (options.json === true) printJson({ serving: address })
             else {

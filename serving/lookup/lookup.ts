@@ -39,6 +39,12 @@ interface ViewRows {
   readonly keyErrors: ReadonlyMap<number, ErrorCode>
 }
 
+/** What a caller wants applied, and until when (milliseconds of the clock) it waits for it. */
+interface LeastPosition {
+  readonly position: Position | null
+  readonly untilMs: number
+}
+
 const plansMax = 256
 const pollMs = 5
 /** Queries of one request that run at the same time. */
@@ -77,7 +83,8 @@ export class Lookup implements FeatureLookup {
     const plan = this.plan(request)
     const rows = checkRequest(plan, request, this.#options.rowsMax)
     const views = plan.views.map((view) => viewRows(view, request, rows))
-    const { reads, position: online } = await this.#readOnline(plan, views, request)
+    const least = this.#leastOf(plan, request)
+    const { reads, position: online } = await this.#readOnline(plan, views, least)
     const asOf = this.#asOf(plan, request, reads)
     const builders = plan.views.map(({ finisher }) => finisher.builders(rows))
     const missing: { view: number; row: number }[] = []
@@ -108,7 +115,8 @@ export class Lookup implements FeatureLookup {
         }
       })
     }
-    const offline = missing.length === 0 ? null : await this.#finishOffline(plan, request, asOf, missing, builders)
+    const offline =
+      missing.length === 0 ? null : await this.#finishOffline(plan, request, least, asOf, missing, builders)
     const position = offline === null ? online : meet(online, offline)
     return {
       asOfMs: asOf.asOfMs,
@@ -123,10 +131,8 @@ export class Lookup implements FeatureLookup {
   async #readOnline(
     plan: ServicePlan,
     views: readonly ViewRows[],
-    request: LookupRequest,
+    least: LeastPosition,
   ): Promise<{ reads: RowRead[]; position: Position }> {
-    const wanted = request.minPosition === undefined ? null : parseToken(request.minPosition)
-    const until = this.#options.clock.nowMs() + (request.deadlineMs ?? 5_000)
     for (;;) {
       const reads = await Promise.all(
         views.map(({ keys }, view) => {
@@ -140,17 +146,33 @@ export class Lookup implements FeatureLookup {
         }),
       )
       const position = await this.#positionOf(reads)
-      if (wanted === null) return { reads, position }
-      if (wanted.logId !== position.logId) throw new FeatureStoreError('FS_REQUEST_INVALID', 'minPosition is of another log')
-      if (covers(position, wanted)) return { reads, position }
-      if (this.#options.clock.nowMs() >= until) {
-        throw new FeatureStoreError(
-          'FS_POSITION_NOT_REACHED',
-          `${recordCount(position)} records are applied, ${recordCount(wanted)} were asked for`,
-        )
-      }
-      await this.#options.sleep(pollMs)
+      if (await this.#isReached(position, least)) return { reads, position }
     }
+  }
+
+  /** Only streams behind the features count: others change nothing that is answered. */
+  #leastOf(plan: ServicePlan, { minPosition, deadlineMs }: LookupRequest): LeastPosition {
+    const untilMs = this.#options.clock.nowMs() + (deadlineMs ?? 5_000)
+    if (minPosition === undefined) return { position: null, untilMs }
+    const { logId, streams } = parseToken(minPosition)
+    const relevant = Object.entries(streams).filter(([stream]) => plan.streams.includes(stream))
+    return { position: { logId, streams: Object.fromEntries(relevant) }, untilMs }
+  }
+
+  /** Waits a little when it is not. Errors: FS_REQUEST_INVALID, FS_POSITION_NOT_REACHED. */
+  async #isReached(position: Position, { position: least, untilMs }: LeastPosition): Promise<boolean> {
+    if (least === null) return true
+    if (least.logId !== position.logId)
+      throw new FeatureStoreError('FS_REQUEST_INVALID', 'minPosition is of another log')
+    if (covers(position, least)) return true
+    if (this.#options.clock.nowMs() >= untilMs) {
+      throw new FeatureStoreError(
+        'FS_POSITION_NOT_REACHED',
+        `${recordCount(position)} records are applied, ${recordCount(least)} were asked for`,
+      )
+    }
+    await this.#options.sleep(pollMs)
+    return false
   }
 
   /** The least position behind the rows read; of shard 0 where no row was asked for. */
@@ -185,6 +207,7 @@ export class Lookup implements FeatureLookup {
   async #finishOffline(
     plan: ServicePlan,
     request: LookupRequest,
+    least: LeastPosition,
     asOf: AsOf,
     missing: readonly { view: number; row: number }[],
     builders: readonly ColumnBuilder[][],
@@ -194,8 +217,10 @@ export class Lookup implements FeatureLookup {
     try {
       const offline = await this.#options.offline()
       store = offline.store
-      position = await offline.position(plan.streams)
+      do position = await offline.position(plan.streams)
+      while (!(await this.#isReached(position, least)))
     } catch (error) {
+      if (error instanceof FeatureStoreError && error.code === 'FS_POSITION_NOT_REACHED') throw error
       const code = error instanceof FeatureStoreError ? error.code : 'FS_OFFLINE_UNAVAILABLE'
       for (const { view, row } of missing) setError(builders[view] as ColumnBuilder[], row, code)
       return null
@@ -239,13 +264,32 @@ export class Lookup implements FeatureLookup {
  * An entity's columns as of (T, K) from the full history: what the longest window reaches. Only when nothing there is
  * visible is anything older read, which tells a value of an empty window from EXPIRED and NOT_FOUND.
  */
-async function fromHistory(store: OfflineStore, plan: ViewPlan, key: EventQuery['key'], asOf: AsOf, position: Position): Promise<EntityColumns> {
+async function fromHistory(
+  store: OfflineStore,
+  plan: ViewPlan,
+  key: EventQuery['key'],
+  asOf: AsOf,
+  position: Position,
+): Promise<EntityColumns> {
   const { asOfMs, knownAsOfMs } = asOf
-  const bounds = [...new Set([asOfMs, asOfMs - plan.reachMs, ttlStart(asOfMs, plan.view.ttlMs), earliestMs].map((bound) => Math.max(bound, earliestMs)))].sort((a, b) => b - a)
+  const bounds = [
+    ...new Set(
+      [asOfMs, asOfMs - plan.reachMs, ttlStart(asOfMs, plan.view.ttlMs), earliestMs].map((bound) =>
+        Math.max(bound, earliestMs),
+      ),
+    ),
+  ].sort((a, b) => b - a)
   for (let index = 1; ; index++) {
     const toMs = bounds[index - 1] as number
     const fromMs = bounds[index] ?? toMs
-    const history = await store.events({ stream: plan.stream.name, key, fromMs, toMs, knownAtMsMax: knownAsOfMs, position })
+    const history = await store.events({
+      stream: plan.stream.name,
+      key,
+      fromMs,
+      toMs,
+      knownAtMsMax: knownAsOfMs,
+      position,
+    })
     const entity = columnsFromHistory(plan, history)
     if (entity.count > 0 || index >= bounds.length - 1) return entity
   }
@@ -262,13 +306,26 @@ function setError(builders: readonly ColumnBuilder[], row: number, code: ErrorCo
 export function parseToken(token: string): Position {
   try {
     const parsed = JSON.parse(Buffer.from(token, 'base64url').toString()) as Partial<Position>
-    if (typeof parsed.logId === 'string' && typeof parsed.streams === 'object' && parsed.streams !== null)
-      return { ...emptyPosition(parsed.logId), streams: parsed.streams }
+    const { logId, streams } = parsed
+    if (
+      typeof logId === 'string' &&
+      typeof streams === 'object' &&
+      streams !== null &&
+      Object.values(streams).every(arePositions)
+    )
+      return { ...emptyPosition(logId), streams }
   } catch {
     // falls through to the one error
   }
   throw new FeatureStoreError('FS_REQUEST_INVALID', 'minPosition is no token of a reply')
 }
+
+const arePositions = (partitions: unknown): boolean =>
+  Array.isArray(partitions) &&
+  partitions.every(
+    (position: unknown) =>
+      typeof position === 'object' && position !== null && 'next' in position && Number.isSafeInteger(position.next),
+  )
 
 /** Checks names, types and lengths; returns the number of rows. */
 function checkRequest(plan: ServicePlan, request: LookupRequest, rowsMax: number): number {
