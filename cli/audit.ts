@@ -42,12 +42,21 @@ const poolRowsMax = 4_096
  * Draws rows for a service from events of the stream that has its entity fields (each event as likely as any other).
  * A request field that the stream lacks is null or zero.
  */
-export async function drawPool(catalog: Catalog, open: OpenLog, service: ServiceDefinition, position: Position, random: () => number): Promise<Pool> {
+export async function drawPool(
+  catalog: Catalog,
+  open: OpenLog,
+  service: ServiceDefinition,
+  position: Position,
+  random: () => number,
+): Promise<Pool> {
   const entityFields = entityFieldsOf(catalog, new Set(service.features.map(({ view }) => view)))
   const wanted = Object.keys(entityFields)
   const streams = service.features.map(({ view }) => streamOf(catalog, viewOf(catalog, view).from))
-  const stream = streams.find(({ fields }) => wanted.every((field) => field in fields)) ?? (streams[0] as (typeof streams)[number])
-  const requestFields = Object.keys(service.request).filter((field) => stream.fields[field]?.type === service.request[field]?.type)
+  const stream =
+    streams.find(({ fields }) => wanted.every((field) => field in fields)) ?? (streams[0] as (typeof streams)[number])
+  const requestFields = Object.keys(service.request).filter(
+    (field) => stream.fields[field]?.type === service.request[field]?.type,
+  )
   const rows: AskedRow[] = []
   let oldestMs = Number.POSITIVE_INFINITY
   let newestMs = Number.NEGATIVE_INFINITY
@@ -62,19 +71,37 @@ export async function drawPool(catalog: Catalog, open: OpenLog, service: Service
       if (place < poolRowsMax) rows[place] = askedRow(batch, row, wanted, requestFields, entityFields, service)
     }
   }
-  return { rows: rows.filter(({ entities }) => Object.values(entities).every((value) => value !== null)), oldestMs, newestMs }
+  return {
+    rows: rows.filter(({ entities }) => Object.values(entities).every((value) => value !== null)),
+    oldestMs,
+    newestMs,
+  }
 }
 
-function askedRow(batch: EventBatch, row: number, wanted: readonly string[], requestFields: readonly string[], entityFields: Readonly<Record<string, FieldType>>, service: ServiceDefinition): AskedRow {
-  const cell = (field: string, type: FieldType): Scalar => (batch.columns[field] === undefined ? zeroOf(type) : scalarAt(batch.columns[field] as Column, row))
+function askedRow(
+  batch: EventBatch,
+  row: number,
+  wanted: readonly string[],
+  requestFields: readonly string[],
+  entityFields: Readonly<Record<string, FieldType>>,
+  service: ServiceDefinition,
+): AskedRow {
+  const cell = (field: string, type: FieldType): Scalar =>
+    batch.columns[field] === undefined ? zeroOf(type) : scalarAt(batch.columns[field] as Column, row)
   return {
     entities: Object.fromEntries(wanted.map((field) => [field, cell(field, entityFields[field] as FieldType)])),
-    request: Object.fromEntries(Object.entries(service.request).map(([field, type]) => [field, requestFields.includes(field) ? cell(field, type) : zeroOf(type)])),
+    request: Object.fromEntries(
+      Object.entries(service.request).map(([field, type]) => [
+        field,
+        requestFields.includes(field) ? cell(field, type) : zeroOf(type),
+      ]),
+    ),
     eventTimeMs: batch.eventTimes[row] as number,
   }
 }
 
-const zeroOf = ({ type, nullable }: FieldType): Scalar => (nullable === true ? null : type === 'string' ? '' : type === 'bool' ? false : type === 'int64' ? 0n : 0)
+const zeroOf = ({ type, nullable }: FieldType): Scalar =>
+  nullable === true ? null : type === 'string' ? '' : type === 'bool' ? false : type === 'int64' ? 0n : 0
 
 export interface SampleRequest {
   readonly lookup: FeatureLookup
@@ -87,12 +114,21 @@ export interface SampleRequest {
 }
 
 const columnsOf = (rows: readonly AskedRow[], part: 'entities' | 'request'): Record<string, Scalar[]> =>
-  Object.fromEntries(Object.keys(rows[0]?.[part] ?? {}).map((field) => [field, rows.map((row) => row[part][field] ?? null)]))
+  Object.fromEntries(
+    Object.keys(rows[0]?.[part] ?? {}).map((field) => [field, rows.map((row) => row[part][field] ?? null)]),
+  )
 
-async function ask({ lookup, service, pool, rows, random, rowsPerTime }: SampleRequest, kind: AuditSample['kind'], timeMs: () => number): Promise<AuditSample[]> {
+async function ask(
+  { lookup, service, pool, rows, random, rowsPerTime }: SampleRequest,
+  kind: AuditSample['kind'],
+  timeMs: () => number,
+): Promise<AuditSample[]> {
   const samples: AuditSample[] = []
   while (samples.length < rows && pool.rows.length > 0) {
-    const chosen = Array.from({ length: Math.min(rowsPerTime, rows - samples.length) }, () => pool.rows[Math.floor(random() * pool.rows.length)] as AskedRow)
+    const chosen = Array.from(
+      { length: Math.min(rowsPerTime, rows - samples.length) },
+      () => pool.rows[Math.floor(random() * pool.rows.length)] as AskedRow,
+    )
     const entities = columnsOf(chosen, 'entities')
     const request = columnsOf(chosen, 'request')
     const reply: LookupReply = await lookup.getFeatures({ service, entities, request, asOfMs: Math.floor(timeMs()) })
@@ -109,11 +145,23 @@ export const sampleOnline = (request: SampleRequest, newestMs: number): Promise<
 
 /** As-of answers at any past T: most are beyond what a row keeps, and come from the offline store. */
 export const samplePast = (request: SampleRequest): Promise<AuditSample[]> =>
-  ask(request, 'as-of', () => request.pool.oldestMs + request.random() * (request.pool.newestMs - request.pool.oldestMs))
+  ask(
+    request,
+    'as-of',
+    () => request.pool.oldestMs + request.random() * (request.pool.newestMs - request.pool.oldestMs),
+  )
 
 /** Rows of a training set, each at its own (T, K). */
-export function sampleTraining(service: string, labels: LabelSet, columns: readonly FeatureColumn[], position: Position, rows: number, random: () => number): AuditSample[] {
-  const cells = (source: Readonly<Record<string, Column>>, row: number): Record<string, Scalar> => Object.fromEntries(Object.entries(source).map(([name, column]) => [name, scalarAt(column, row)]))
+export function sampleTraining(
+  service: string,
+  labels: LabelSet,
+  columns: readonly FeatureColumn[],
+  position: Position,
+  rows: number,
+  random: () => number,
+): AuditSample[] {
+  const cells = (source: Readonly<Record<string, Column>>, row: number): Record<string, Scalar> =>
+    Object.fromEntries(Object.entries(source).map(([name, column]) => [name, scalarAt(column, row)]))
   return Array.from({ length: Math.min(rows, labels.rows) }, () => Math.floor(random() * labels.rows)).map((row) => ({
     kind: 'training',
     service,
@@ -137,7 +185,15 @@ export function labelsOfPool(catalog: Catalog, service: string, pool: Pool, rows
   const chosen = pool.rows.slice(0, rows)
   const times = Float64Array.from(chosen, ({ eventTimeMs }) => eventTimeMs)
   const columns = (part: 'entities' | 'request', fields: Readonly<Record<string, FieldType>>): Record<string, Column> =>
-    Object.fromEntries(Object.entries(fields).map(([name, field]) => [name, columnOf(field, chosen.map((row) => row[part][name] ?? null))]))
+    Object.fromEntries(
+      Object.entries(fields).map(([name, field]) => [
+        name,
+        columnOf(
+          field,
+          chosen.map((row) => row[part][name] ?? null),
+        ),
+      ]),
+    )
   return {
     rows: chosen.length,
     entities: columns('entities', entityFields),
@@ -156,7 +212,12 @@ function columnOf({ type }: FieldType, values: readonly Scalar[]): Column {
     case 'string': {
       const strings = [...new Set(values)].filter((value) => value !== null) as string[]
       const codes = new Map(strings.map((text, code) => [text, code]))
-      return { type, values: Int32Array.from(values, (value) => codes.get(value as string) ?? 0), table: { strings }, nulls }
+      return {
+        type,
+        values: Int32Array.from(values, (value) => codes.get(value as string) ?? 0),
+        table: { strings },
+        nulls,
+      }
     }
     case 'bool':
       return { type, values: Uint8Array.from(values, Number), nulls }

@@ -32,20 +32,24 @@ export const action =
 
 /** Errors: FS_NOT_APPLIED. */
 export function requireApplied(project: Project, state: RegistryState): void {
-  if (!isApplied(project.catalog, state)) throw new FeatureStoreError('FS_NOT_APPLIED', `the definitions in ${project.folder} differ from those applied`)
+  if (!isApplied(project.catalog, state))
+    throw new FeatureStoreError('FS_NOT_APPLIED', `the definitions in ${project.folder} differ from those applied`)
 }
 
-export const instantOption = (name: string, value: string | undefined): number | undefined => (value === undefined ? undefined : parseInstant(value, name))
+export const instantOption = (name: string, value: string | undefined): number | undefined =>
+  value === undefined ? undefined : parseInstant(value, name)
 
 /** An option that is a whole number within bounds. Errors: FS_USAGE. */
 export function wholeOption(name: string, text: string, least: number, most: number): number {
   const value = Number(text)
-  if (!/^-?\d+$/.test(text) || value < least || value > most) throw new FeatureStoreError('FS_USAGE', `${name} ${text}: a whole number from ${least} to ${most}`)
+  if (!/^-?\d+$/.test(text) || value < least || value > most)
+    throw new FeatureStoreError('FS_USAGE', `${name} ${text}: a whole number from ${least} to ${most}`)
   return value
 }
 
 /** A port to listen on; 0 is any free one. Errors: FS_USAGE. */
-export const portOption = (text: string | undefined): number | undefined => (text === undefined ? undefined : wholeOption('--port', text, 0, 65_535))
+export const portOption = (text: string | undefined): number | undefined =>
+  text === undefined ? undefined : wholeOption('--port', text, 0, 65_535)
 
 /** `key=value` options as columns: a key given n times has n rows. Errors: FS_USAGE. */
 export function pairs(name: string, values: readonly string[]): Record<string, string[]> {
@@ -59,18 +63,27 @@ export function pairs(name: string, values: readonly string[]): Record<string, s
 }
 
 /** What was typed as the scalars of the declared fields. Errors: FS_USAGE for an unknown field or a wrong type. */
-export function typedColumns(name: string, declared: Readonly<Record<string, FieldType>>, given: Readonly<Record<string, readonly string[]>>): Record<string, Scalar[]> {
+export function typedColumns(
+  name: string,
+  declared: Readonly<Record<string, FieldType>>,
+  given: Readonly<Record<string, readonly string[]>>,
+): Record<string, Scalar[]> {
   return Object.fromEntries(
     Object.entries(given).map(([field, cells]) => {
       const type = declared[field]?.type
-      if (type === undefined) throw new FeatureStoreError('FS_USAGE', `${name} ${field} is not asked for; what is: ${Object.keys(declared).join(', ') || 'nothing'}`)
+      if (type === undefined)
+        throw new FeatureStoreError(
+          'FS_USAGE',
+          `${name} ${field} is not asked for; what is: ${Object.keys(declared).join(', ') || 'nothing'}`,
+        )
       return [field, cells.map((cell) => typedCell(`${name} ${field}`, type, cell))]
     }),
   )
 }
 
 function typedCell(what: string, type: FieldType['type'], cell: string): Scalar {
-  const wrong = (): FeatureStoreError => new FeatureStoreError('FS_USAGE', `${what}: ${JSON.stringify(cell)} is no ${type}`)
+  const wrong = (): FeatureStoreError =>
+    new FeatureStoreError('FS_USAGE', `${what}: ${JSON.stringify(cell)} is no ${type}`)
   switch (type) {
     case 'string':
       return cell

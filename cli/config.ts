@@ -7,7 +7,8 @@ const notBuilt = (what: string, kinds: readonly string[]) =>
     .default('embedded')
     .superRefine((kind, context) => {
       if (kinds.includes(kind)) context.addIssue({ code: 'custom', message: `FS_NOT_YET ${what} ${kind}` })
-      else if (kind !== 'embedded') context.addIssue({ code: 'custom', message: `is ${JSON.stringify(kind)}: 'embedded'` })
+      else if (kind !== 'embedded')
+        context.addIssue({ code: 'custom', message: `is ${JSON.stringify(kind)}: 'embedded'` })
     })
 
 const whole = (least: number, most: number) => z.number().int().min(least).max(most)
@@ -60,5 +61,8 @@ export function parseConfig(input: unknown, where: string): Config {
   const messages = result.error.issues.map(({ path, message }) => ({ option: path.join('.') || 'the config', message }))
   const later = messages.find(({ message }) => message.startsWith('FS_NOT_YET '))
   if (later !== undefined) throw notYet(`${where}: ${later.option}: ${later.message.slice('FS_NOT_YET '.length)}`)
-  throw new FeatureStoreError('FS_CONFIG_INVALID', `${where}: ${messages.map(({ option, message }) => `${option}: ${message}`).join('; ')}`)
+  throw new FeatureStoreError(
+    'FS_CONFIG_INVALID',
+    `${where}: ${messages.map(({ option, message }) => `${option}: ${message}`).join('; ')}`,
+  )
 }

@@ -80,8 +80,23 @@ class RemoteIngest implements Ingest {
 
   async #call(path: string, body: Readable, onProgress?: (done: number, total: number) => void): Promise<unknown> {
     const response = await new Promise<IncomingMessage>((resolve, reject) => {
-      const call = request({ host: '127.0.0.1', port: this.#file.port, path, method: 'POST', headers: { authorization: `Bearer ${this.#file.token}` } }, resolve)
-      call.on('error', (cause) => reject(new FeatureStoreError('FS_SERVER_UNAVAILABLE', `the running up (process ${this.through}) does not answer`, { cause })))
+      const call = request(
+        {
+          host: '127.0.0.1',
+          port: this.#file.port,
+          path,
+          method: 'POST',
+          headers: { authorization: `Bearer ${this.#file.token}` },
+        },
+        resolve,
+      )
+      call.on('error', (cause) =>
+        reject(
+          new FeatureStoreError('FS_SERVER_UNAVAILABLE', `the running up (process ${this.through}) does not answer`, {
+            cause,
+          }),
+        ),
+      )
       body.on('error', (error) => call.destroy(error))
       body.pipe(call)
     })
@@ -91,9 +106,20 @@ class RemoteIngest implements Ingest {
       else if ('error' in line) throw toError(line.error)
       else return line.result
     }
-    throw new FeatureStoreError('FS_SERVER_UNAVAILABLE', `the running up (process ${this.through}) ended before it answered`)
+    throw new FeatureStoreError(
+      'FS_SERVER_UNAVAILABLE',
+      `the running up (process ${this.through}) ended before it answered`,
+    )
   }
 }
 
-const toError = ({ code, message, remedy }: { readonly code: string; readonly message: string; readonly remedy: string }): FeatureStoreError =>
+const toError = ({
+  code,
+  message,
+  remedy,
+}: {
+  readonly code: string
+  readonly message: string
+  readonly remedy: string
+}): FeatureStoreError =>
   new FeatureStoreError(code in errorCodes ? (code as ErrorCode) : 'FS_INTERNAL', message, { remedy })

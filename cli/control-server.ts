@@ -50,7 +50,12 @@ function isAuthorized(request: IncomingMessage, token: string): boolean {
   return given.length === wanted.length && timingSafeEqual(given, wanted)
 }
 
-async function answer(request: IncomingMessage, response: ServerResponse, ingest: LocalIngest, inTurn: <T>(work: () => Promise<T>) => Promise<T>): Promise<void> {
+async function answer(
+  request: IncomingMessage,
+  response: ServerResponse,
+  ingest: LocalIngest,
+  inTurn: <T>(work: () => Promise<T>) => Promise<T>,
+): Promise<void> {
   const say = (line: ControlLine): void => void response.write(`${JSON.stringify(line)}\n`)
   try {
     const url = new URL(request.url ?? '/', 'http://127.0.0.1')
@@ -77,7 +82,10 @@ async function answer(request: IncomingMessage, response: ServerResponse, ingest
         throw new FeatureStoreError('FS_REQUEST_INVALID', `there is no ${url.pathname} here`)
     }
   } catch (error) {
-    const known = error instanceof FeatureStoreError ? error : new FeatureStoreError('FS_INTERNAL', error instanceof Error ? error.message : String(error))
+    const known =
+      error instanceof FeatureStoreError
+        ? error
+        : new FeatureStoreError('FS_INTERNAL', error instanceof Error ? error.message : String(error))
     say({ error: { code: known.code, message: known.message, remedy: known.remedy } })
   }
   response.end()

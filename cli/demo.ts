@@ -66,7 +66,11 @@ const step = (name: string, text: string): void => print(`  ${name.padEnd(9)} ${
 
 export async function runDemo(project: Project, options: DemoOptions): Promise<DemoReport> {
   const { demo } = project.config
-  if (demo === undefined) throw new FeatureStoreError('FS_CONFIG_INVALID', 'demo: the project does not say which file to import into which stream')
+  if (demo === undefined)
+    throw new FeatureStoreError(
+      'FS_CONFIG_INVALID',
+      'demo: the project does not say which file to import into which stream',
+    )
   const started = Date.now()
   const model = modelOf(project.catalog, demo.model)
   const service = serviceOf(project.catalog, model.service)
@@ -103,9 +107,19 @@ export async function runDemo(project: Project, options: DemoOptions): Promise<D
 
     const proveStarted = Date.now()
     await using client = connectFeatureClient(address)
-    samples.push(...(await samplePast({ lookup: { getFeatures: (request) => client.getFeatures({ ...request, deadlineMs: 60_000 }) }, service: service.name, pool, rows: pastRows, random, rowsPerTime: 10 })))
+    samples.push(
+      ...(await samplePast({
+        lookup: { getFeatures: (request) => client.getFeatures({ ...request, deadlineMs: 60_000 }) },
+        service: service.name,
+        pool,
+        rows: pastRows,
+        random,
+        rowsPerTime: 10,
+      })),
+    )
     const report = await runAudit(project.catalog, open, samples)
-    for (const [index, line] of reportLines(report).entries()) step(index === 0 ? 'prove' : '', index === 0 ? `${line} in ${seconds(Date.now() - proveStarted)}` : line)
+    for (const [index, line] of reportLines(report).entries())
+      step(index === 0 ? 'prove' : '', index === 0 ? `${line} in ${seconds(Date.now() - proveStarted)}` : line)
     steps['prove'] = Date.now() - proveStarted
     peakBytes['serve'] = peakOf(child.pid)
     peakBytes['chdb'] = peakOf(chdbPid(project))
@@ -113,8 +127,19 @@ export async function runDemo(project: Project, options: DemoOptions): Promise<D
 
     const elapsedMs = Date.now() - started
     const memory = Object.entries(peakBytes).filter(([, bytes]) => bytes > 0)
-    print(`  total     ${seconds(elapsedMs)}; peak memory ${memory.map(([name, bytes]) => `${name} ${grouped(bytes / 2 ** 20)} MiB`).join(', ')}`)
-    const result: DemoReport = { events, applied: streamed.applied, checked: report.checked, mismatched: report.mismatched, elapsedMs, steps, peakBytes, auc: trained.auc }
+    print(
+      `  total     ${seconds(elapsedMs)}; peak memory ${memory.map(([name, bytes]) => `${name} ${grouped(bytes / 2 ** 20)} MiB`).join(', ')}`,
+    )
+    const result: DemoReport = {
+      events,
+      applied: streamed.applied,
+      checked: report.checked,
+      mismatched: report.mismatched,
+      elapsedMs,
+      steps,
+      peakBytes,
+      auc: trained.auc,
+    }
     if (!options.once && !options.signal.aborted) await stayUp(project, ingest, address, options.signal, children)
     return result
   } finally {
@@ -126,14 +151,28 @@ async function importStep(ingest: LocalIngest, stream: string, file: string): Pr
   const progress = new Progress('import', 'events')
   const report = await ingest.import({ stream, file }, (done, total) => progress.update(done, total))
   const ms = progress.end()
-  if (report.appended === 0) step('import', `${grouped(report.rows)} rows of ${basename(file)} are in the log already (${seconds(ms)})`)
-  else step('import', `${grouped(report.appended)} events from ${basename(file)} in ${seconds(ms)}, ${grouped((report.appended / ms) * 1000)} events/s`)
+  if (report.appended === 0)
+    step('import', `${grouped(report.rows)} rows of ${basename(file)} are in the log already (${seconds(ms)})`)
+  else
+    step(
+      'import',
+      `${grouped(report.appended)} events from ${basename(file)} in ${seconds(ms)}, ${grouped((report.appended / ms) * 1000)} events/s`,
+    )
   return ms
 }
 
-async function streamStep(project: Project, pool: Pool, service: string, events: number, random: () => number, samples: AuditSample[]): Promise<{ readonly ms: number; readonly peakBytes: number; readonly applied: number }> {
+async function streamStep(
+  project: Project,
+  pool: Pool,
+  service: string,
+  events: number,
+  random: () => number,
+  samples: AuditSample[],
+): Promise<{ readonly ms: number; readonly peakBytes: number; readonly applied: number }> {
   const progress = new Progress('stream', 'events')
-  const stops = Array.from({ length: stopsDuringStreaming }, (_, index) => Math.floor((events * (index + 1)) / (stopsDuringStreaming + 1)))
+  const stops = Array.from({ length: stopsDuringStreaming }, (_, index) =>
+    Math.floor((events * (index + 1)) / (stopsDuringStreaming + 1)),
+  )
   const applied = { online: 0, offline: 0 }
   let peakBytes = 0
   let sampledMs = 0
@@ -144,7 +183,9 @@ async function streamStep(project: Project, pool: Pool, service: string, events:
     const [shard] = await online.positions([0])
     await online[Symbol.asyncDispose]()
     const newestMs = Math.max(...Object.values(shard?.newestEventTimeMs ?? {}))
-    samples.push(...(await sampleOnline({ lookup: opened.lookup, service, pool, rows, random, rowsPerTime: 6 }, newestMs)))
+    samples.push(
+      ...(await sampleOnline({ lookup: opened.lookup, service, pool, rows, random, rowsPerTime: 6 }, newestMs)),
+    )
     sampledMs += Date.now() - begun
   }
   let failed: unknown = null
@@ -165,7 +206,10 @@ async function streamStep(project: Project, pool: Pool, service: string, events:
   if (code !== 0) throw endedEarly('the worker', code)
   // Rows that were there before this run have no stops to wait for: all are taken at the end.
   await takeSamples(rowsPerStop * (stopsDuringStreaming + 1) - samples.length)
-  step('stream', `${grouped(applied.online)} events to online rows, ${grouped(applied.offline)} to events_* in ${seconds(ms)}, ${grouped((events / ms) * 1000)} events/s to both`)
+  step(
+    'stream',
+    `${grouped(applied.online)} events to online rows, ${grouped(applied.offline)} to events_* in ${seconds(ms)}, ${grouped((events / ms) * 1000)} events/s to both`,
+  )
   return { ms, peakBytes, applied: Math.min(applied.online, applied.offline) }
 }
 
@@ -176,10 +220,19 @@ async function trainStep(project: Project, open: OpenLog, ingest: LocalIngest, p
   const stream = streamOf(catalog, model.labels.from)
   const progress = new Progress('dataset', 'events')
   const total = recordCount(position)
-  const labels = await labelsFromStream(catalog, model, streamReader(catalog, open, stream.name, labelFields(catalog, model)).scan(position.streams[stream.name] ?? []))
+  const labels = await labelsFromStream(
+    catalog,
+    model,
+    streamReader(catalog, open, stream.name, labelFields(catalog, model)).scan(position.streams[stream.name] ?? []),
+  )
   const drawn = Date.now()
   let scanned = 0
-  const builder = await DatasetBuilder.scan({ catalog, service, position, scan: serviceScan(catalog, open, service, position, (batch) => progress.update((scanned += batch.count), total)) })
+  const builder = await DatasetBuilder.scan({
+    catalog,
+    service,
+    position,
+    scan: serviceScan(catalog, open, service, position, (batch) => progress.update((scanned += batch.count), total)),
+  })
   const finishing = Date.now()
   const { columns, rows } = builder.finish(labels)
   const finished = Date.now()
@@ -189,19 +242,44 @@ async function trainStep(project: Project, open: OpenLog, ingest: LocalIngest, p
   const file = join(folder, `${name}.arrow`)
   writeFileSync(file, arrow)
   const datasetMs = progress.end()
-  step('dataset', `${grouped(rows)} rows x ${columns.length} features in ${seconds(datasetMs)} (scan ${seconds(finishing - drawn)}, finish ${seconds(finished - finishing)}) → ${relative(process.cwd(), file)}`)
+  step(
+    'dataset',
+    `${grouped(rows)} rows x ${columns.length} features in ${seconds(datasetMs)} (scan ${seconds(finishing - drawn)}, finish ${seconds(finished - finishing)}) → ${relative(process.cwd(), file)}`,
+  )
 
   const begun = Date.now()
-  const { trained, registered } = await trainAndRegister({ project, model: name, labels, columns, position, digest, registry: await loadRegistry(open.log), ingest })
-  const leaking = trainModel({ catalog, model, labels, columns: builder.finish(labels, { leaky: true }).columns, position, digest })
+  const { trained, registered } = await trainAndRegister({
+    project,
+    model: name,
+    labels,
+    columns,
+    position,
+    digest,
+    registry: await loadRegistry(open.log),
+    ingest,
+  })
+  const leaking = trainModel({
+    catalog,
+    model,
+    labels,
+    columns: builder.finish(labels, { leaky: true }).columns,
+    position,
+    digest,
+  })
   const trainMs = Date.now() - begun
   const auc = { honest: trained.metrics.test?.auc ?? null, leaking: leaking.metrics.test?.auc ?? null }
   const text = (value: number | null): string => (value === null ? '-' : value.toFixed(4))
-  step('train', `${name} version ${registered.version}: AUC ${text(auc.honest)} on ${grouped(trained.metrics.testRows)} later rows in ${seconds(trainMs)} (a leaking join would have claimed ${text(auc.leaking)})`)
+  step(
+    'train',
+    `${name} version ${registered.version}: AUC ${text(auc.honest)} on ${grouped(trained.metrics.testRows)} later rows in ${seconds(trainMs)} (a leaking join would have claimed ${text(auc.leaking)})`,
+  )
   return { labels, columns, datasetMs, trainMs, auc }
 }
 
-async function startServe(project: Project, port: string | undefined): Promise<{ readonly child: ChildProcess; readonly address: string }> {
+async function startServe(
+  project: Project,
+  port: string | undefined,
+): Promise<{ readonly child: ChildProcess; readonly address: string }> {
   let ready = (_address: string): void => {}
   const serving = new Promise<string>((resolve) => (ready = resolve))
   const child = startChild(project, ['serve', ...(port === undefined ? [] : ['--port', port])], (message) => {
@@ -218,19 +296,41 @@ async function startServe(project: Project, port: string | undefined): Promise<{
 
 async function serveStep(address: string, service: string, pool: Pool, random: () => number): Promise<void> {
   await using client = connectFeatureClient(address)
-  const rows = Array.from({ length: 3 }, () => pool.rows[Math.floor(random() * pool.rows.length)] as Pool['rows'][number])
+  const rows = Array.from(
+    { length: 3 },
+    () => pool.rows[Math.floor(random() * pool.rows.length)] as Pool['rows'][number],
+  )
   const columns = (part: 'entities' | 'request', of: typeof rows): Record<string, Scalar[]> =>
-    Object.fromEntries(Object.keys(rows[0]?.[part] ?? {}).map((field) => [field, of.map((row) => row[part][field] ?? null)]))
-  const reply = await client.getFeatures({ service, entities: columns('entities', rows), request: columns('request', rows), deadlineMs: 10_000 })
+    Object.fromEntries(
+      Object.keys(rows[0]?.[part] ?? {}).map((field) => [field, of.map((row) => row[part][field] ?? null)]),
+    )
+  const reply = await client.getFeatures({
+    service,
+    entities: columns('entities', rows),
+    request: columns('request', rows),
+    deadlineMs: 10_000,
+  })
   const one = rows.slice(0, 1)
   const asked = performance.now()
-  const prediction = await client.predict({ service, entities: columns('entities', one), request: columns('request', one), deadlineMs: 10_000 })
+  const prediction = await client.predict({
+    service,
+    entities: columns('entities', one),
+    request: columns('request', one),
+    deadlineMs: 10_000,
+  })
   const ms = performance.now() - asked
   step('serve', `tidemark.v1.FeatureService on ${address}, as of ${formatInstant(reply.asOfMs)}`)
   const shown = reply.columns.filter((_, index) => index % 5 === 2)
   const heading = ['', ...rows.map((row) => Object.values(row.entities).join(' → '))]
-  for (const line of table([heading, ...shown.map((column) => [column.name, ...rows.map((_, row) => shortCell(column, row))])], [1, 2, 3])) print(`            ${line}`)
-  step('', `prediction for ${Object.values(one[0]?.entities ?? {}).join(' → ')}: ${(prediction.scores[0] as number).toFixed(4)} by ${prediction.model} version ${prediction.modelVersion}, ${ms.toFixed(1)} ms`)
+  for (const line of table(
+    [heading, ...shown.map((column) => [column.name, ...rows.map((_, row) => shortCell(column, row))])],
+    [1, 2, 3],
+  ))
+    print(`            ${line}`)
+  step(
+    '',
+    `prediction for ${Object.values(one[0]?.entities ?? {}).join(' → ')}: ${(prediction.scores[0] as number).toFixed(4)} by ${prediction.model} version ${prediction.modelVersion}, ${ms.toFixed(1)} ms`,
+  )
 }
 
 /** A cell for the report: two decimals are enough there; `get` prints the exact value. */
@@ -240,14 +340,30 @@ function shortCell(column: FeatureColumn, row: number): string {
 }
 
 /** One value of the service with the events that it rests on: a list of the last few events reads best. */
-async function explainStep(project: Project, open: OpenLog, service: ServiceDefinition, pool: Pool, position: Position): Promise<void> {
+async function explainStep(
+  project: Project,
+  open: OpenLog,
+  service: ServiceDefinition,
+  pool: Pool,
+  position: Position,
+): Promise<void> {
   const { catalog } = project
-  const reference = service.features.find((candidate) => featureOf(catalog, candidate).aggregation.function === 'lastN') ?? (service.features[0] as FeatureReference)
+  const reference =
+    service.features.find((candidate) => featureOf(catalog, candidate).aggregation.function === 'lastN') ??
+    (service.features[0] as FeatureReference)
   const view = viewOf(catalog, reference.view)
   const row = pool.rows[0] as Pool['rows'][number]
   const entities = Object.fromEntries(view.keyFields.map((field) => [field, row.entities[field] ?? null]))
   const text = referenceText(reference)
-  const explanation = await explainValue({ catalog, reference: text, entities, asOfMs: row.eventTimeMs, knownAsOfMs: row.eventTimeMs, position, reader: streamReader(catalog, open, view.from) })
+  const explanation = await explainValue({
+    catalog,
+    reference: text,
+    entities,
+    asOfMs: row.eventTimeMs,
+    knownAsOfMs: row.eventTimeMs,
+    position,
+    reader: streamReader(catalog, open, view.from),
+  })
   step('explain', `${text} of ${Object.values(entities).join(' → ')} as of ${formatInstant(row.eventTimeMs)}`)
   for (const line of explanationLines(explanation, explainedEvents)) print(`            ${line}`)
 }
@@ -264,13 +380,20 @@ function peakOf(pid: number | undefined): number {
 
 function chdbPid(project: Project): number | undefined {
   try {
-    return (JSON.parse(readFileSync(join(project.paths.offline, 'server.json'), 'utf8')) as { readonly pid?: number }).pid
+    return (JSON.parse(readFileSync(join(project.paths.offline, 'server.json'), 'utf8')) as { readonly pid?: number })
+      .pid
   } catch {
     return undefined
   }
 }
 
-async function stayUp(project: Project, ingest: LocalIngest, address: string, signal: AbortSignal, children: ChildProcess[]): Promise<void> {
+async function stayUp(
+  project: Project,
+  ingest: LocalIngest,
+  address: string,
+  signal: AbortSignal,
+  children: ChildProcess[],
+): Promise<void> {
   children.push(startChild(project, ['worker'], () => {}))
   await using _control = await startControl(project.paths.control, ingest, address)
   const folder = relative(process.cwd(), project.folder) || '.'
@@ -278,7 +401,9 @@ async function stayUp(project: Project, ingest: LocalIngest, address: string, si
   print(`Up on ${address} until Ctrl-C. In ${folder}, for example:`)
   print('  npx tidemark get delay_risk --entity origin=ATL --entity destination=LAX --request distance=1946')
   print('  npx tidemark get origin_delays:mean_delay_1d --entity origin=ORD --as-of 2001-03-01T12:00:00Z')
-  print('  npx tidemark explain route_delays:last_3_delays --entity origin=ATL --entity destination=LAX --as-of 2001-03-01T12:00:00Z')
+  print(
+    '  npx tidemark explain route_delays:last_3_delays --entity origin=ATL --entity destination=LAX --as-of 2001-03-01T12:00:00Z',
+  )
   await new Promise<void>((done) => {
     if (signal.aborted) done()
     signal.addEventListener('abort', () => done(), { once: true })

@@ -59,7 +59,13 @@ export class LocalIngest implements Ingest {
     const definition = streamOf(this.#project.catalog, stream)
     await this.#create(stream)
     const { log, schemas } = this.open
-    return appendLines({ log, putSchema: (name, schema) => schemas.putSchema(name, schema), stream: definition, clock: systemClock, lines })
+    return appendLines({
+      log,
+      putSchema: (name, schema) => schemas.putSchema(name, schema),
+      stream: definition,
+      clock: systemClock,
+      lines,
+    })
   }
 
   async import(request: ImportRequest, onProgress?: (done: number, total: number) => void): Promise<ImportReport> {
@@ -67,7 +73,10 @@ export class LocalIngest implements Ingest {
     await this.#create(request.stream)
     const { log, schemas } = this.open
     const { knownAtColumn } = request
-    const known = knownAtColumn === undefined || knownAtColumn in definition.fields ? {} : { [knownAtColumn]: { type: 'timestamp' as const } }
+    const known =
+      knownAtColumn === undefined || knownAtColumn in definition.fields
+        ? {}
+        : { [knownAtColumn]: { type: 'timestamp' as const } }
     return importTable({
       log,
       putSchema: (name, schema) => schemas.putSchema(name, schema),
@@ -102,7 +111,10 @@ export interface Table {
  *
  * Errors: FS_FILE_INVALID.
  */
-export async function readTable(file: string, fields: Readonly<Record<string, { readonly type: Column['type'] }>>): Promise<Table> {
+export async function readTable(
+  file: string,
+  fields: Readonly<Record<string, { readonly type: Column['type'] }>>,
+): Promise<Table> {
   let bytes: Uint8Array
   try {
     if (extname(file) === '.parquet') return await readParquet(file)
@@ -114,7 +126,12 @@ export async function readTable(file: string, fields: Readonly<Record<string, { 
   switch (extname(file)) {
     case '.arrow': {
       const { rowCount, columns } = readArrowFile(bytes)
-      return { rowCount, columns: Object.fromEntries(Object.entries(columns).filter((entry): entry is [string, Column] => entry[1].type !== 'list')) }
+      return {
+        rowCount,
+        columns: Object.fromEntries(
+          Object.entries(columns).filter((entry): entry is [string, Column] => entry[1].type !== 'list'),
+        ),
+      }
     }
     case '.csv':
       return csvTable(bytes, fields)
@@ -142,26 +159,57 @@ function csvTable(bytes: Uint8Array, fields: Readonly<Record<string, { readonly 
         const cell = row[at] ?? null
         if (cell === null) return empty
         const value = read(cell)
-        if (value === null) throw new FeatureStoreError('FS_FILE_INVALID', `row ${index + 1}, column ${name}: ${JSON.stringify(cell)} is no ${type}`)
+        if (value === null)
+          throw new FeatureStoreError(
+            'FS_FILE_INVALID',
+            `row ${index + 1}, column ${name}: ${JSON.stringify(cell)} is no ${type}`,
+          )
         return value
       })
     switch (type) {
       case 'string': {
         const table: { strings: string[] } & StringTable = { strings: [] }
         const codes = new Map<string, number>()
-        const values = Int32Array.from(parse((cell) => codes.get(cell) ?? (codes.set(cell, table.strings.push(cell) - 1), table.strings.length - 1), 0))
+        const values = Int32Array.from(
+          parse(
+            (cell) => codes.get(cell) ?? (codes.set(cell, table.strings.push(cell) - 1), table.strings.length - 1),
+            0,
+          ),
+        )
         return [name, { type, values, table, nulls: mask }]
       }
       case 'bool':
-        return [name, { type, values: Uint8Array.from(parse((cell) => (/^(true|1)$/i.test(cell) ? 1 : /^(false|0)$/i.test(cell) ? 0 : null), 0)), nulls: mask }]
+        return [
+          name,
+          {
+            type,
+            values: Uint8Array.from(
+              parse((cell) => (/^(true|1)$/i.test(cell) ? 1 : /^(false|0)$/i.test(cell) ? 0 : null), 0),
+            ),
+            nulls: mask,
+          },
+        ]
       case 'int32':
       case 'int64': {
         // As wide as CSV can say it: what does not fit the field becomes a dead letter, as from any file.
-        const integer = (cell: string): bigint | null => (/^[+-]?\d{1,19}$/.test(cell) && BigInt.asIntN(64, BigInt(cell)) === BigInt(cell) ? BigInt(cell) : null)
+        const integer = (cell: string): bigint | null =>
+          /^[+-]?\d{1,19}$/.test(cell) && BigInt.asIntN(64, BigInt(cell)) === BigInt(cell) ? BigInt(cell) : null
         return [name, { type: 'int64', values: BigInt64Array.from(parse(integer, 0n)), nulls: mask }]
       }
       case 'float64':
-        return [name, { type, values: Float64Array.from(parse((cell) => (cell.trim() !== '' && (!Number.isNaN(Number(cell)) || cell === 'NaN') ? Number(cell) : null), 0)), nulls: mask }]
+        return [
+          name,
+          {
+            type,
+            values: Float64Array.from(
+              parse(
+                (cell) => (cell.trim() !== '' && (!Number.isNaN(Number(cell)) || cell === 'NaN') ? Number(cell) : null),
+                0,
+              ),
+            ),
+            nulls: mask,
+          },
+        ]
       case 'timestamp':
         return [name, { type, values: Float64Array.from(parse(instantOf, 0)), nulls: mask }]
     }

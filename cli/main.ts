@@ -16,7 +16,9 @@ import { addRebuild } from './commands/rebuild.ts'
 import { addStatus } from './commands/status.ts'
 import { reportError } from './terminal.ts'
 
-const { version } = JSON.parse(readFileSync(join(import.meta.dirname, '..', 'package.json'), 'utf8')) as { readonly version: string }
+const { version } = JSON.parse(readFileSync(join(import.meta.dirname, '..', 'package.json'), 'utf8')) as {
+  readonly version: string
+}
 
 const program = new Command('tidemark')
   .description('An event-sourced streaming feature store: exact, reproducible, explainable features from one log.')
@@ -27,7 +29,24 @@ const program = new Command('tidemark')
     '\nExit codes: 0 done, 1 a mismatch or a bug, 2 something to correct (usage, definitions, data), 3 try again later (locked, not ready, unavailable).\nErrors are a code, a message and a remedy; --json prints them as JSON on stderr.',
   )
 
-for (const add of [addInit, addPlan, addApply, addImport, addAppend, addWorker, addServe, addUp, addGet, addDataset, addAudit, addExplain, addStatus, addRebuild, addDemo]) add(program)
+for (const add of [
+  addInit,
+  addPlan,
+  addApply,
+  addImport,
+  addAppend,
+  addWorker,
+  addServe,
+  addUp,
+  addGet,
+  addDataset,
+  addAudit,
+  addExplain,
+  addStatus,
+  addRebuild,
+  addDemo,
+])
+  add(program)
 
 /** Usage errors are Tidemark's own kind of error, in commander's words. */
 function useOwnErrors(command: Command): void {
@@ -42,7 +61,13 @@ try {
 } catch (error) {
   if (error instanceof CommanderError) {
     if (error.exitCode !== 0) {
-      process.exitCode = asked.length === 0 ? 2 : reportError(new FeatureStoreError('FS_USAGE', error.message.replace(/^error: /, '')), asked.includes('--json'))
+      process.exitCode =
+        asked.length === 0
+          ? 2
+          : reportError(
+              new FeatureStoreError('FS_USAGE', error.message.replace(/^error: /, '')),
+              asked.includes('--json'),
+            )
     }
   } else process.exitCode = reportError(error, asked.includes('--json'))
 }

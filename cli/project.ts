@@ -37,7 +37,8 @@ const kinds: readonly string[] = ['stream', 'entity', 'view', 'service', 'model'
 function resolveOwnName(): void {
   const own = pathToFileURL(resolve(import.meta.dirname, '..', 'index.ts')).href
   registerHooks({
-    resolve: (specifier, context, next) => (specifier === 'tidemark' ? { url: own, shortCircuit: true } : next(specifier, context)),
+    resolve: (specifier, context, next) =>
+      specifier === 'tidemark' ? { url: own, shortCircuit: true } : next(specifier, context),
   })
 }
 
@@ -47,15 +48,18 @@ let hooked = false
 export async function loadProject(folder: string): Promise<Project> {
   const root = resolve(folder)
   const configFile = configNames.map((name) => join(root, name)).find(existsSync)
-  if (configFile === undefined) throw new FeatureStoreError('FS_PROJECT_NOT_FOUND', `there is no tidemark.config.ts in ${root}`)
+  if (configFile === undefined)
+    throw new FeatureStoreError('FS_PROJECT_NOT_FOUND', `there is no tidemark.config.ts in ${root}`)
   if (!hooked) resolveOwnName()
   hooked = true
   const config = parseConfig((await load(root, configFile))['default'] ?? {}, relative(root, configFile))
   const definitions: Definition[] = []
   for (const file of config.definitions) {
     const path = resolve(root, file)
-    if (!existsSync(path)) throw new FeatureStoreError('FS_CONFIG_INVALID', `definitions: there is no ${file} in ${root}`)
-    for (const value of Object.values(await load(root, path))) if (isDefinition(value) && !definitions.includes(value)) definitions.push(value)
+    if (!existsSync(path))
+      throw new FeatureStoreError('FS_CONFIG_INVALID', `definitions: there is no ${file} in ${root}`)
+    for (const value of Object.values(await load(root, path)))
+      if (isDefinition(value) && !definitions.includes(value)) definitions.push(value)
   }
   const catalog = buildCatalog(definitions)
   const data = resolve(root, config.dataFolder)
@@ -72,7 +76,11 @@ export async function loadProject(folder: string): Promise<Project> {
       workerLock: join(data, 'worker.lock'),
       control: join(data, 'up.json'),
     },
-    generation: projectionFingerprint(catalog, { shards: config.online.shards, historyMs: config.online.historyMs, rowFormat }).slice(0, 32),
+    generation: projectionFingerprint(catalog, {
+      shards: config.online.shards,
+      historyMs: config.online.historyMs,
+      rowFormat,
+    }).slice(0, 32),
   }
 }
 
@@ -81,15 +89,23 @@ export function makeDataFolder({ paths }: Project): void {
 }
 
 const isDefinition = (value: unknown): value is Definition =>
-  typeof value === 'object' && value !== null && kinds.includes((value as { readonly kind?: string }).kind ?? '') && 'name' in value
+  typeof value === 'object' &&
+  value !== null &&
+  kinds.includes((value as { readonly kind?: string }).kind ?? '') &&
+  'name' in value
 
 async function load(root: string, path: string): Promise<Record<string, unknown>> {
   try {
     return (await import(pathToFileURL(path).href)) as Record<string, unknown>
   } catch (error) {
-    if (error instanceof FeatureStoreError) throw new FeatureStoreError(error.code, `${placeOf(error, root) ?? relative(root, path)}: ${error.message}`, { cause: error })
+    if (error instanceof FeatureStoreError)
+      throw new FeatureStoreError(error.code, `${placeOf(error, root) ?? relative(root, path)}: ${error.message}`, {
+        cause: error,
+      })
     const reason = error instanceof Error ? error.message : String(error)
-    throw new FeatureStoreError('FS_DEFINITION_INVALID', `${placeOf(error, root) ?? relative(root, path)}: ${reason}`, { cause: error })
+    throw new FeatureStoreError('FS_DEFINITION_INVALID', `${placeOf(error, root) ?? relative(root, path)}: ${reason}`, {
+      cause: error,
+    })
   }
 }
 
@@ -98,7 +114,8 @@ function placeOf(error: unknown, root: string): string | null {
   if (!(error instanceof Error)) return null
   for (const line of (error.stack ?? '').split('\n')) {
     const match = /(?:file:\/\/)?(\/[^():]+|[A-Za-z]:[^():]+):(\d+):\d+\)?$/.exec(line)
-    if (match?.[1]?.startsWith(root) === true && !match[1].includes('node_modules')) return `${relative(root, match[1])}:${match[2]}`
+    if (match?.[1]?.startsWith(root) === true && !match[1].includes('node_modules'))
+      return `${relative(root, match[1])}:${match[2]}`
   }
   return null
 }

@@ -1,7 +1,12 @@
 import { existsSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { openEmbeddedClickHouse, type EmbeddedClickHouse } from '../connectors/chdb/index.ts'
-import { openClickHouseClient, openOfflineStore, type ClickHouseClient, type ClickHouseOfflineStore } from '../connectors/clickhouse/index.ts'
+import {
+  openClickHouseClient,
+  openOfflineStore,
+  type ClickHouseClient,
+  type ClickHouseOfflineStore,
+} from '../connectors/clickhouse/index.ts'
 import { openOnlineStore, type LmdbOnlineStore } from '../connectors/lmdb/online-store.ts'
 import { LogSchemas, openLog, type EmbeddedLog } from '../connectors/log/index.ts'
 import { FeatureStoreError } from '../core/errors.ts'
@@ -19,7 +24,9 @@ export interface OpenLog extends AsyncDisposable {
 /** The log for reading. Errors: FS_NOT_APPLIED when there is none yet, FS_LOG_FORMAT, FS_LOG_CORRUPT. */
 export async function openLogToRead(project: Project): Promise<OpenLog> {
   if (!existsSync(join(project.paths.log, 'log.json'))) {
-    throw new FeatureStoreError('FS_NOT_APPLIED', `nothing has been applied in ${project.folder} yet`, { remedy: 'Run `tidemark apply`.' })
+    throw new FeatureStoreError('FS_NOT_APPLIED', `nothing has been applied in ${project.folder} yet`, {
+      remedy: 'Run `tidemark apply`.',
+    })
   }
   return withSchemas(project, await openLog(project.paths.log, { mode: 'read' }))
 }
@@ -28,7 +35,10 @@ export async function openLogToRead(project: Project): Promise<OpenLog> {
 export async function openLogToWrite(project: Project, holder: string): Promise<OpenLog> {
   makeDataFolder(project)
   mkdirSync(project.paths.log, { recursive: true })
-  return withSchemas(project, await openLog(project.paths.log, { mode: 'write', random: systemRandom, fsync: project.config.log.fsync, holder }))
+  return withSchemas(
+    project,
+    await openLog(project.paths.log, { mode: 'write', random: systemRandom, fsync: project.config.log.fsync, holder }),
+  )
 }
 
 function withSchemas(project: Project, log: EmbeddedLog): OpenLog {
@@ -43,7 +53,12 @@ function withSchemas(project: Project, log: EmbeddedLog): OpenLog {
 
 /** The online rows of the project's definitions. Errors: FS_NOT_READY for a reader before the first worker. */
 export const openOnline = (project: Project, mode: 'read' | 'write'): Promise<LmdbOnlineStore> =>
-  openOnlineStore(project.paths.online, { mode, generation: project.generation, logger: createLogger('online'), random: systemRandom })
+  openOnlineStore(project.paths.online, {
+    mode,
+    generation: project.generation,
+    logger: createLogger('online'),
+    random: systemRandom,
+  })
 
 export interface OpenOffline extends AsyncDisposable {
   readonly engine: EmbeddedClickHouse
@@ -59,14 +74,18 @@ export async function openOffline(project: Project, logId: string, mode: 'read' 
   mkdirSync(project.paths.offline, { recursive: true })
   const engine = await openEmbeddedClickHouse(project.paths.offline, { logger: createLogger('offline') })
   const client = openClickHouseClient({ endpoint: () => engine.endpoint() })
-  const store = openOfflineStore(client, { journalFolder: mode === 'write' ? join(project.paths.offline, 'journal') : null, logId })
+  const store = openOfflineStore(client, {
+    journalFolder: mode === 'write' ? join(project.paths.offline, 'journal') : null,
+    logId,
+  })
   return {
     engine,
     client,
     store,
     async position(streams) {
       const positions: Record<string, readonly PartitionPosition[]> = {}
-      for (const stream of streams) positions[stream] = await store.positions(stream, project.catalog.streams.get(stream)?.partitions ?? 0)
+      for (const stream of streams)
+        positions[stream] = await store.positions(stream, project.catalog.streams.get(stream)?.partitions ?? 0)
       return { logId, streams: positions }
     },
     async [Symbol.asyncDispose]() {
@@ -77,7 +96,9 @@ export async function openOffline(project: Project, logId: string, mode: 'read' 
 }
 
 /** Opens on first use and closes what was opened. */
-export function lazily<T extends AsyncDisposable>(open: () => Promise<T>): { get(): Promise<T>; close(): Promise<void> } {
+export function lazily<T extends AsyncDisposable>(
+  open: () => Promise<T>,
+): { get(): Promise<T>; close(): Promise<void> } {
   let opened: Promise<T> | null = null
   return {
     get() {

@@ -27,14 +27,17 @@ export interface TrainRequest {
 }
 
 /** Fits a model, writes its file and registers it; a model that is registered already is not registered again. */
-export async function trainAndRegister(request: TrainRequest): Promise<{ readonly trained: TrainedModel; readonly registered: ModelRegistered }> {
+export async function trainAndRegister(
+  request: TrainRequest,
+): Promise<{ readonly trained: TrainedModel; readonly registered: ModelRegistered }> {
   const { project, model, labels, columns, position, digest, registry, ingest } = request
   const definition = modelOf(project.catalog, model)
   const service = serviceOf(project.catalog, definition.service)
   const trained = trainModel({ catalog: project.catalog, model: definition, labels, columns, position, digest })
   const onnxDigest = createHash('sha256').update(trained.onnx).digest('hex')
   const held = newestModel(registry, service.name, model)
-  if (held !== null && held.onnx.digest === onnxDigest && held.trainingSet === digest) return { trained, registered: held }
+  if (held !== null && held.onnx.digest === onnxDigest && held.trainingSet === digest)
+    return { trained, registered: held }
   const path = `models/${model}-${onnxDigest.slice(0, 16)}.onnx`
   mkdirSync(project.paths.models, { recursive: true })
   // The file is whole before the registry names it.

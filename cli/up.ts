@@ -14,8 +14,15 @@ import { openLogToWrite } from './stores.ts'
 const main = join(import.meta.dirname, 'main.ts')
 
 /** Another command of this program as a child that ends with this process. */
-export function startChild(project: Project, args: readonly string[], onMessage: (message: ChildMessage) => void): ChildProcess {
-  const child = fork(main, [...args, '--project', project.folder], { execArgv: ['--disable-warning=ExperimentalWarning'], stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
+export function startChild(
+  project: Project,
+  args: readonly string[],
+  onMessage: (message: ChildMessage) => void,
+): ChildProcess {
+  const child = fork(main, [...args, '--project', project.folder], {
+    execArgv: ['--disable-warning=ExperimentalWarning'],
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+  })
   child.on('message', (message) => onMessage(message as ChildMessage))
   return child
 }
@@ -61,9 +68,15 @@ export async function runUp(project: Project, options: UpOptions): Promise<void>
     if (message.kind === 'progress' && message.projection === 'online') caughtUp()
   })
   await Promise.race([ready, aborted(signal)])
-  const serve = keepRunning(project, ['serve', ...(options.port === undefined ? [] : ['--port', String(options.port)])], signal, logger, (message) => {
-    if (message.kind === 'serving') address(message.address)
-  })
+  const serve = keepRunning(
+    project,
+    ['serve', ...(options.port === undefined ? [] : ['--port', String(options.port)])],
+    signal,
+    logger,
+    (message) => {
+      if (message.kind === 'serving') address(message.address)
+    },
+  )
   const grpc = await Promise.race([serving, aborted(signal)])
   if (typeof grpc === 'string') {
     await using _control = await startControl(project.paths.control, new LocalIngest(project, open), grpc)
@@ -73,7 +86,13 @@ export async function runUp(project: Project, options: UpOptions): Promise<void>
   await Promise.all([worker, serve])
 }
 
-async function keepRunning(project: Project, args: readonly string[], signal: AbortSignal, logger: Logger, onMessage: (message: ChildMessage) => void): Promise<void> {
+async function keepRunning(
+  project: Project,
+  args: readonly string[],
+  signal: AbortSignal,
+  logger: Logger,
+  onMessage: (message: ChildMessage) => void,
+): Promise<void> {
   let waitMs = restartMsMin
   while (!signal.aborted) {
     const child = startChild(project, args, onMessage)
@@ -98,4 +117,6 @@ const aborted = (signal: AbortSignal): Promise<void> =>
 
 /** The process that must be there for a step ended before it was done. */
 export const endedEarly = (what: string, code: number): FeatureStoreError =>
-  new FeatureStoreError('FS_INTERNAL', `${what} ended with exit code ${code} before it was done`, { remedy: 'Its own message is above.' })
+  new FeatureStoreError('FS_INTERNAL', `${what} ended with exit code ${code} before it was done`, {
+    remedy: 'Its own message is above.',
+  })

@@ -58,12 +58,14 @@ export async function runProjectWorker(project: Project, options: ProjectWorkerO
     await run()
   }
   // Rows of earlier definitions are of no use once these are caught up.
-  for (const generation of await online.generations()) if (generation !== project.generation) await online.dropGeneration(generation)
+  for (const generation of await online.generations())
+    if (generation !== project.generation) await online.dropGeneration(generation)
 }
 
 /** A stream that was applied is in the log; one that is not was never applied. */
 async function checkStreams(project: Project, describe: (stream: string) => Promise<unknown>): Promise<void> {
   for (const stream of project.catalog.streams.keys()) {
-    if ((await describe(stream)) === null) throw new FeatureStoreError('FS_NOT_APPLIED', `stream ${stream} has not been applied`)
+    if ((await describe(stream)) === null)
+      throw new FeatureStoreError('FS_NOT_APPLIED', `stream ${stream} has not been applied`)
   }
 }

@@ -16,11 +16,13 @@ for (const entry of Object.values(lock.packages)) {
   for (const [name, version] of Object.entries(entry.optionalDependencies ?? {})) {
     const key = `node_modules/${name}`
     if (key in lock.packages) continue
-    if (!/^\d+\.\d+\.\d+\S*$/.test(version)) throw new Error(`${name} ${version}: only an exact version can be completed`)
+    if (!/^\d+\.\d+\.\d+\S*$/.test(version))
+      throw new Error(`${name} ${version}: only an exact version can be completed`)
     const words = name.split(/[-/]/)
     const os = words.map((word) => systems[word]).find((word) => word !== undefined)
     const cpu = words.map((word) => processors[word]).find((word) => word !== undefined)
-    if (os === undefined || cpu === undefined) throw new Error(`${name}: its name does not say for which platform it is`)
+    if (os === undefined || cpu === undefined)
+      throw new Error(`${name}: its name does not say for which platform it is`)
     lock.packages[key] = { version, cpu: [cpu], optional: true, os: [os] }
     added.push(`${name}@${version}`)
   }

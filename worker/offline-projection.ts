@@ -17,7 +17,12 @@ export class OfflineProjection {
   readonly #bytes: number
   readonly #positions: PartitionPosition[]
 
-  private constructor(store: OfflineStore, reader: StreamReader, bytes: number, positions: readonly PartitionPosition[]) {
+  private constructor(
+    store: OfflineStore,
+    reader: StreamReader,
+    bytes: number,
+    positions: readonly PartitionPosition[],
+  ) {
     this.stream = reader.stream
     this.#store = store
     this.#reader = reader
@@ -40,7 +45,12 @@ export class OfflineProjection {
     }
     let positions = await store.positions(stream.name, partitions.length)
     const open = store.pending(stream.name).length > 0
-    if (open || positions.some((position, partition) => !continues(position, partitions[partition] as (typeof partitions)[number]))) {
+    if (
+      open ||
+      positions.some(
+        (position, partition) => !continues(position, partitions[partition] as (typeof partitions)[number]),
+      )
+    ) {
       await store.drop(stream.name)
       await store.prepare([table])
       positions = await store.positions(stream.name, partitions.length)
@@ -67,7 +77,10 @@ export class OfflineProjection {
   async #insert(batch: EventBatch): Promise<number> {
     const outcome = await this.#store.insert(batch)
     if (outcome.kind === 'gap') {
-      throw new FeatureStoreError('FS_POSITION_GAP', `events_${batch.stream}: partition ${batch.partition} stands at ${outcome.expected.next}, not at ${batch.firstOffset}`)
+      throw new FeatureStoreError(
+        'FS_POSITION_GAP',
+        `events_${batch.stream}: partition ${batch.partition} stands at ${outcome.expected.next}, not at ${batch.firstOffset}`,
+      )
     }
     this.#positions[batch.partition] = { epoch: batch.epoch, next: batch.nextOffset }
     return batch.nextOffset - batch.firstOffset

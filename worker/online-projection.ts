@@ -99,7 +99,9 @@ export class OnlineProjection {
     return this.#owned.every(({ stored }) => {
       if (stored === null) return true
       if (stored.position.logId !== this.#logId) return false
-      return (stored.position.streams[stream] ?? []).every((position, index) => partitions[index] !== undefined && continues(position, partitions[index]))
+      return (stored.position.streams[stream] ?? []).every(
+        (position, index) => partitions[index] !== undefined && continues(position, partitions[index]),
+      )
     })
   }
 
@@ -222,17 +224,15 @@ export class OnlineProjection {
     const shard = batch.partition % this.#settings.shards
     for (const { offset, knownAt, code, reason } of batch.dead) {
       if (offset < from(shard)) continue
-      this.#byShard
-        .get(shard)
-        ?.dead.push({
-          scope: `stream:${batch.stream}`,
-          stream: batch.stream,
-          partition: batch.partition,
-          offset,
-          knownAt,
-          code,
-          reason,
-        })
+      this.#byShard.get(shard)?.dead.push({
+        scope: `stream:${batch.stream}`,
+        stream: batch.stream,
+        partition: batch.partition,
+        offset,
+        knownAt,
+        code,
+        reason,
+      })
     }
   }
 }

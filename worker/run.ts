@@ -58,7 +58,10 @@ export async function runWorker(options: WorkerOptions): Promise<void> {
       stop.abort()
       throw error
     })
-  const results = await Promise.allSettled([guarded(runOnline({ ...options, signal })), guarded(runOffline({ ...options, signal }))])
+  const results = await Promise.allSettled([
+    guarded(runOnline({ ...options, signal })),
+    guarded(runOffline({ ...options, signal })),
+  ])
   const failed = results.find((result) => result.status === 'rejected')
   if (failed !== undefined) throw failed.reason
 }
@@ -96,7 +99,11 @@ async function runOnline(options: WorkerOptions): Promise<void> {
       const partitions = await reader.refresh()
       for (let partition = 0; partition < partitions.length; partition++) {
         projection.begin(reader.stream.name, partition, partitions[partition]?.epochs.at(-1)?.epoch ?? 0)
-        const batch = await reader.read(partition, projection.next(reader.stream.name, partition) as Offset, onlineReadBytes)
+        const batch = await reader.read(
+          partition,
+          projection.next(reader.stream.name, partition) as Offset,
+          onlineReadBytes,
+        )
         if (batch === null) continue
         await projection.apply(batch)
         read += batch.nextOffset - batch.firstOffset
@@ -128,7 +135,10 @@ async function checkContinuity(projection: OnlineProjection, streams: readonly S
   for (const reader of streams) {
     const partitions = await reader.refresh()
     if (!projection.continuesOn(reader.stream.name, partitions)) {
-      throw new FeatureStoreError('FS_STATE_FORMAT', `the online rows hold records of ${reader.stream.name} that the log no longer has`)
+      throw new FeatureStoreError(
+        'FS_STATE_FORMAT',
+        `the online rows hold records of ${reader.stream.name} that the log no longer has`,
+      )
     }
   }
 }
@@ -136,14 +146,20 @@ async function checkContinuity(projection: OnlineProjection, streams: readonly S
 async function runOffline(options: WorkerOptions): Promise<void> {
   const { catalog, offline, signal } = options
   const streams = readers(options, [...catalog.streams.keys()])
-  const projections = await Promise.all(streams.map((reader) => OfflineProjection.start(offline, reader, offlineReadBytes)))
+  const projections = await Promise.all(
+    streams.map((reader) => OfflineProjection.start(offline, reader, offlineReadBytes)),
+  )
   while (!signal.aborted) {
     let read = 0
     for (const [index, projection] of projections.entries()) {
       await (streams[index] as StreamReader).refresh()
       for (let partition = 0; partition < projection.positions.length && !signal.aborted; partition++) {
         read += await projection.step(partition)
-        options.onProgress?.({ projection: 'offline', applied: projections.reduce((sum, { applied }) => sum + applied, 0), total: await logTotal(streams) })
+        options.onProgress?.({
+          projection: 'offline',
+          applied: projections.reduce((sum, { applied }) => sum + applied, 0),
+          total: await logTotal(streams),
+        })
       }
     }
     if (read > 0) continue
@@ -163,7 +179,8 @@ export async function logPosition(log: EventLog, streams: Iterable<string>): Pro
   const position: Record<string, { epoch: number; next: Offset }[]> = {}
   for (const stream of streams) {
     const partitions = await log.describe(stream)
-    if (partitions !== null) position[stream] = partitions.map(({ epochs, end }) => ({ epoch: epochs.at(-1)?.epoch ?? 0, next: end }))
+    if (partitions !== null)
+      position[stream] = partitions.map(({ epochs, end }) => ({ epoch: epochs.at(-1)?.epoch ?? 0, next: end }))
   }
   return { logId: log.logId, streams: position }
 }

@@ -24,7 +24,9 @@ const rowsPerTime = 10
 export function addAudit(program: Command): void {
   withCommon(program.command('audit'))
     .summary('recompute served values from the log')
-    .description('Samples online rows, training rows and as-of answers, recomputes each value by a plain scan of the log and compares bit for bit. Exits 1 on a mismatch.')
+    .description(
+      'Samples online rows, training rows and as-of answers, recomputes each value by a plain scan of the log and compares bit for bit. Exits 1 on a mismatch.',
+    )
     .option('--service <name>', 'service to audit (default: every one)')
     .option('--rows <n>', 'rows per service', '600')
     .option('--seed <n>', 'seed of the sample', String(systemClock.nowMs() % 2 ** 31))
@@ -36,7 +38,8 @@ export function addAudit(program: Command): void {
         await using opened = await openLookup(project)
         const position = await logPosition(opened.open.log, catalog.streams.keys())
         const samples: AuditSample[] = []
-        const services = options.service === undefined ? [...catalog.services.keys()] : [serviceOf(catalog, options.service).name]
+        const services =
+          options.service === undefined ? [...catalog.services.keys()] : [serviceOf(catalog, options.service).name]
         for (const name of services) {
           const service = serviceOf(catalog, name)
           const pool = await drawPool(catalog, opened.open, service, position, random)
@@ -46,7 +49,14 @@ export function addAudit(program: Command): void {
           samples.push(...(await sampleOnline({ ...request, rows: third }, pool.newestMs)))
           samples.push(...(await samplePast({ ...request, rows: Math.min(third, 100) })))
           const labels = labelsOfPool(catalog, name, pool, third)
-          const built = await buildDataset({ catalog, service, labels, position, clock: systemClock, scan: serviceScan(catalog, opened.open, service, position) })
+          const built = await buildDataset({
+            catalog,
+            service,
+            labels,
+            position,
+            clock: systemClock,
+            scan: serviceScan(catalog, opened.open, service, position),
+          })
           samples.push(...sampleTraining(name, labels, built.columns, position, third, random))
         }
         const report = await runAudit(catalog, opened.open, samples)
@@ -69,7 +79,10 @@ export const reportJson = (report: AuditReport): Readonly<Record<string, unknown
 })
 
 export function reportLines(report: AuditReport): string[] {
-  const kinds = [...report.byKind].map(([kind, { checked, mismatched }]) => `${kind} ${grouped(checked)}${mismatched > 0 ? ` (${grouped(mismatched)} mismatched)` : ''}`)
+  const kinds = [...report.byKind].map(
+    ([kind, { checked, mismatched }]) =>
+      `${kind} ${grouped(checked)}${mismatched > 0 ? ` (${grouped(mismatched)} mismatched)` : ''}`,
+  )
   return [
     `checked ${grouped(report.checked)} values of ${report.byFeature.size} features (${kinds.join(', ')}), mismatched ${grouped(report.mismatched)}`,
     ...report.mismatches.map(

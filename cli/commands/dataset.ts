@@ -28,7 +28,8 @@ interface BuildOptions extends CommonOptions {
 
 /** A label file by its extension. Errors: FS_LABELS_INVALID, FS_FILE_INVALID. */
 async function readLabels(file: string): Promise<LabelTable> {
-  if (!['.csv', '.parquet', '.arrow'].includes(extname(file))) throw new FeatureStoreError('FS_USAGE', `--labels ${file}: a label file ends in .csv, .parquet or .arrow`)
+  if (!['.csv', '.parquet', '.arrow'].includes(extname(file)))
+    throw new FeatureStoreError('FS_USAGE', `--labels ${file}: a label file ends in .csv, .parquet or .arrow`)
   try {
     if (extname(file) === '.parquet') {
       const { rowCount, columns } = await readParquet(file)
@@ -45,7 +46,10 @@ async function readLabels(file: string): Promise<LabelTable> {
 }
 
 export function addDataset(program: Command): void {
-  const dataset = program.command('dataset').summary('training sets').description('Training sets: features of label rows, each as of its own time.')
+  const dataset = program
+    .command('dataset')
+    .summary('training sets')
+    .description('Training sets: features of label rows, each as of its own time.')
   withCommon(dataset.command('build'))
     .summary('build a training set')
     .description(
@@ -58,7 +62,8 @@ export function addDataset(program: Command): void {
       action<BuildOptions, []>(async (project, options) => {
         const { catalog } = project
         const service = serviceOf(catalog, options.service)
-        if (!['.arrow', '.csv'].includes(extname(options.out))) throw new FeatureStoreError('FS_USAGE', `--out ${options.out}: a training set ends in .arrow or .csv`)
+        if (!['.arrow', '.csv'].includes(extname(options.out)))
+          throw new FeatureStoreError('FS_USAGE', `--out ${options.out}: a training set ends in .arrow or .csv`)
         const labels = labelsFromTable(catalog, service, await readLabels(options.labels))
         await using open = await openLogToRead(project)
         const position = await logPosition(open.log, catalog.streams.keys())
@@ -70,15 +75,29 @@ export function addDataset(program: Command): void {
           labels,
           position,
           clock: systemClock,
-          scan: serviceScan(catalog, open, service, position, (batch) => progress.update((scanned += batch.count), recordCount(position))),
+          scan: serviceScan(catalog, open, service, position, (batch) =>
+            progress.update((scanned += batch.count), recordCount(position)),
+          ),
         })
         progress.end()
         const output = { catalog, service, labels, columns: built.columns, position }
-        if (extname(options.out) === '.csv') await pipeline(Readable.from(writeDatasetCsv(output)), createWriteStream(options.out))
+        if (extname(options.out) === '.csv')
+          await pipeline(Readable.from(writeDatasetCsv(output)), createWriteStream(options.out))
         else writeFileSync(options.out, writeDataset(output).arrow)
         const { digest } = describeDataset(output)
-        if (options.json === true) return printJson({ rows: built.rows, columns: built.columns.length, digest, token: encodeToken(position), out: options.out, scanMs: built.scanMs, finishMs: built.finishMs })
-        print(`${grouped(built.rows)} rows x ${built.columns.length} features in ${options.out} (scan ${seconds(built.scanMs)}, finish ${seconds(built.finishMs)})`)
+        if (options.json === true)
+          return printJson({
+            rows: built.rows,
+            columns: built.columns.length,
+            digest,
+            token: encodeToken(position),
+            out: options.out,
+            scanMs: built.scanMs,
+            finishMs: built.finishMs,
+          })
+        print(
+          `${grouped(built.rows)} rows x ${built.columns.length} features in ${options.out} (scan ${seconds(built.scanMs)}, finish ${seconds(built.finishMs)})`,
+        )
         print(`content digest ${digest}`)
       }),
     )

@@ -35,7 +35,9 @@ export function addPlan(program: Command): void {
 }
 
 /** Writes what changed to the registry and makes new streams. Returns the lines of the plan. */
-export async function applyProject(project: Project): Promise<{ readonly lines: readonly string[]; readonly through: number | null }> {
+export async function applyProject(
+  project: Project,
+): Promise<{ readonly lines: readonly string[]; readonly through: number | null }> {
   await using ingest = await openIngest(project, 'tidemark apply')
   // Under the log's lock where this process has it, so that nobody applies in between.
   const state = ingest instanceof LocalIngest ? await loadRegistry(ingest.open.log) : await readRegistry(project)
@@ -50,14 +52,17 @@ export async function applyProject(project: Project): Promise<{ readonly lines: 
 export function addApply(program: Command): void {
   withCommon(program.command('apply'))
     .summary('make the definitions of the project hold')
-    .description('Writes changed definitions to the registry. Changed views are built anew from the log by the next worker.')
+    .description(
+      'Writes changed definitions to the registry. Changed views are built anew from the log by the next worker.',
+    )
     .action(
       action<CommonOptions, []>(async (project, options) => {
         const plan = planOf(project.catalog, await readRegistry(project))
         const { lines, through } = await applyProject(project)
         if (options.json === true) return printJson({ ...plan, through })
         for (const line of lines) print(line)
-        if (plan.changes.length > 0 && through !== null) print(`written through up (process ${through}): start it again to serve these definitions`)
+        if (plan.changes.length > 0 && through !== null)
+          print(`written through up (process ${through}): start it again to serve these definitions`)
       }),
     )
 }

@@ -8,7 +8,16 @@ import { formatInstant } from '../../core/time/time.ts'
 import { parseReference } from '../../serving/lookup/service-plan.ts'
 import { explainValue, type Explanation } from '../../worker/audit/explain.ts'
 import { logPosition } from '../../worker/run.ts'
-import { action, collect, instantOption, pairs, typedColumns, wholeOption, withCommon, type CommonOptions } from '../command.ts'
+import {
+  action,
+  collect,
+  instantOption,
+  pairs,
+  typedColumns,
+  wholeOption,
+  withCommon,
+  type CommonOptions,
+} from '../command.ts'
 import { systemClock } from '../environment.ts'
 import { streamReader } from '../readers.ts'
 import { openLogToRead } from '../stores.ts'
@@ -35,9 +44,17 @@ export function addExplain(program: Command): void {
         const reference = parseReference(text)
         const limit = wholeOption('--limit', options.limit, 1, Number.MAX_SAFE_INTEGER)
         const view = viewOf(project.catalog, reference.view)
-        const columns = typedColumns('--entity', entityFieldsOf(project.catalog, [view.name]), pairs('--entity', options.entity ?? []))
+        const columns = typedColumns(
+          '--entity',
+          entityFieldsOf(project.catalog, [view.name]),
+          pairs('--entity', options.entity ?? []),
+        )
         const missing = view.keyFields.filter((field) => columns[field]?.length !== 1)
-        if (missing.length > 0) throw new FeatureStoreError('FS_USAGE', `give --entity ${missing.map((field) => `${field}=…`).join(' --entity ')} once each`)
+        if (missing.length > 0)
+          throw new FeatureStoreError(
+            'FS_USAGE',
+            `give --entity ${missing.map((field) => `${field}=…`).join(' --entity ')} once each`,
+          )
         await using open = await openLogToRead(project)
         const asOf = instantOption('--as-of', options.asOf)
         const explanation = await explainValue({
@@ -49,7 +66,8 @@ export function addExplain(program: Command): void {
           position: await logPosition(open.log, [streamOf(project.catalog, view.from).name]),
           reader: streamReader(project.catalog, open, view.from),
         })
-        if (options.json === true) return printJson({ feature: text, ...explanation, status: statusName(explanation.status) })
+        if (options.json === true)
+          return printJson({ feature: text, ...explanation, status: statusName(explanation.status) })
         print(`${text} = ${featureText(featureOf(project.catalog, reference))}`)
         for (const line of explanationLines(explanation, limit)) print(line)
       }),

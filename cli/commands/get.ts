@@ -22,11 +22,15 @@ export function addGet(program: Command): void {
     .option('--request <field=value>', 'request field of the service', collect)
     .option('--as-of <T>', 'as of event time T: epoch ms or ISO 8601 with zone')
     .option('--known-as-of <K>', 'by what was known at K; default: K = T when --as-of is given, else everything')
-    .addHelpText('after', '\nExample:\n  tidemark get origin_delays:mean_delay_1d --entity origin=ATL --as-of 2001-03-01T12:00:00Z')
+    .addHelpText(
+      'after',
+      '\nExample:\n  tidemark get origin_delays:mean_delay_1d --entity origin=ATL --as-of 2001-03-01T12:00:00Z',
+    )
     .action(
       action<GetOptions, [readonly string[]]>(async (project, options, what) => {
         await using opened = await openLookup(project)
-        const chosen = what.length === 1 && !(what[0] as string).includes(':') ? { service: what[0] as string } : { features: what }
+        const chosen =
+          what.length === 1 && !(what[0] as string).includes(':') ? { service: what[0] as string } : { features: what }
         const plan = opened.lookup.plan(chosen)
         const asOfMs = instantOption('--as-of', options.asOf)
         const knownAsOfMs = instantOption('--known-as-of', options.knownAsOf)
@@ -53,7 +57,9 @@ export const replyJson = (reply: LookupReply): unknown => ({
   fingerprints: Object.fromEntries(reply.columns.map((column) => [column.name, column.fingerprint])),
   rows: Array.from({ length: reply.rows }, (_, row) => ({
     values: Object.fromEntries(reply.columns.map((column) => [column.name, valueAt(column, row)])),
-    statuses: Object.fromEntries(reply.columns.map((column) => [column.name, statusName(column.statuses[row] as number)])),
+    statuses: Object.fromEntries(
+      reply.columns.map((column) => [column.name, statusName(column.statuses[row] as number)]),
+    ),
   })),
 })
 
@@ -66,11 +72,16 @@ export function cellText(column: FeatureColumn, row: number): string {
 }
 
 export function printReply(reply: LookupReply): void {
-  const rows = reply.columns.map((column) => [column.name, ...Array.from({ length: reply.rows }, (_, row) => cellText(column, row))])
+  const rows = reply.columns.map((column) => [
+    column.name,
+    ...Array.from({ length: reply.rows }, (_, row) => cellText(column, row)),
+  ])
   for (const line of table(
     rows,
     Array.from({ length: reply.rows }, (_, row) => row + 1),
   ))
     print(line)
-  print(`as of ${formatInstant(reply.asOfMs)}${reply.knownAsOfMs === null ? '' : `, known by ${formatInstant(reply.knownAsOfMs)}`}`)
+  print(
+    `as of ${formatInstant(reply.asOfMs)}${reply.knownAsOfMs === null ? '' : `, known by ${formatInstant(reply.knownAsOfMs)}`}`,
+  )
 }

@@ -11,34 +11,51 @@ import { grouped, print, printJson, Progress, seconds } from '../terminal.ts'
 export function addImport(program: Command): void {
   withCommon(program.command('import'))
     .summary('history from a file into the log')
-    .description('Imports a .parquet, .arrow or .csv file, in the order in which its rows became known. Goes on where a crash stopped it; a second run adds nothing.')
+    .description(
+      'Imports a .parquet, .arrow or .csv file, in the order in which its rows became known. Goes on where a crash stopped it; a second run adds nothing.',
+    )
     .argument('<stream>', 'stream to import into')
     .argument('<file>', 'table file')
     .option('--known-at <column>', "column that says when a row became known (default: the stream's importKnownAt)")
     .action(
-      action<CommonOptions & { readonly knownAt?: string }, [string, string]>(async (project, options, stream, file) => {
-        streamOf(project.catalog, stream)
-        await using ingest = await openIngest(project, 'tidemark import')
-        const progress = new Progress('import', 'events')
-        const report = await ingest.import(
-          { stream, file: resolve(file), ...(options.knownAt === undefined ? {} : { knownAtColumn: options.knownAt }) },
-          (done, total) => progress.update(done, total),
-        )
-        const ms = progress.end()
-        if (options.json === true) return printJson(report)
-        if (report.appended === 0) print(`${grouped(report.rows)} rows of ${file} are in stream ${stream} already`)
-        else print(`${grouped(report.appended)} events appended to ${stream} in ${seconds(ms)} (${grouped((report.appended / ms) * 1000)} events/s)${report.alreadyThere > 0 ? `, ${grouped(report.alreadyThere)} were there` : ''}`)
-        if (report.clamped > 0) print(`${grouped(report.clamped)} of them were known no earlier than what the log had: their knownAt was raised`)
-        if (report.ignoredColumns.length > 0) print(`columns without a field in the stream, not imported: ${report.ignoredColumns.join(', ')}`)
-        if (ingest.through !== null) print(`through up (process ${ingest.through})`)
-      }),
+      action<CommonOptions & { readonly knownAt?: string }, [string, string]>(
+        async (project, options, stream, file) => {
+          streamOf(project.catalog, stream)
+          await using ingest = await openIngest(project, 'tidemark import')
+          const progress = new Progress('import', 'events')
+          const report = await ingest.import(
+            {
+              stream,
+              file: resolve(file),
+              ...(options.knownAt === undefined ? {} : { knownAtColumn: options.knownAt }),
+            },
+            (done, total) => progress.update(done, total),
+          )
+          const ms = progress.end()
+          if (options.json === true) return printJson(report)
+          if (report.appended === 0) print(`${grouped(report.rows)} rows of ${file} are in stream ${stream} already`)
+          else
+            print(
+              `${grouped(report.appended)} events appended to ${stream} in ${seconds(ms)} (${grouped((report.appended / ms) * 1000)} events/s)${report.alreadyThere > 0 ? `, ${grouped(report.alreadyThere)} were there` : ''}`,
+            )
+          if (report.clamped > 0)
+            print(
+              `${grouped(report.clamped)} of them were known no earlier than what the log had: their knownAt was raised`,
+            )
+          if (report.ignoredColumns.length > 0)
+            print(`columns without a field in the stream, not imported: ${report.ignoredColumns.join(', ')}`)
+          if (ingest.through !== null) print(`through up (process ${ingest.through})`)
+        },
+      ),
     )
 }
 
 export function addAppend(program: Command): void {
   withCommon(program.command('append'))
     .summary('events from NDJSON into the log')
-    .description('Appends events, a JSON object a line: fields by name, optionally _op (insert), _knownAt and _partition. Prints the position.')
+    .description(
+      'Appends events, a JSON object a line: fields by name, optionally _op (insert), _knownAt and _partition. Prints the position.',
+    )
     .argument('<stream>', 'stream to append to')
     .argument('[file]', 'NDJSON file; default: standard input')
     .action(
@@ -49,7 +66,9 @@ export function addAppend(program: Command): void {
         const report = await ingest.append(stream, createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY }))
         const token = encodeToken(report.position)
         if (options.json === true) return printJson({ ...report, token })
-        print(`${grouped(report.appended)} events appended to ${stream}${ingest.through === null ? '' : ` through up (process ${ingest.through})`}`)
+        print(
+          `${grouped(report.appended)} events appended to ${stream}${ingest.through === null ? '' : ` through up (process ${ingest.through})`}`,
+        )
         if (report.clamped > 0) print(`${grouped(report.clamped)} of them had a knownAt below the log's: it was raised`)
         const partitions = report.position.streams[stream] ?? []
         print(`position: ${partitions.map(({ epoch, next }, partition) => `${partition}:${epoch}/${next}`).join(' ')}`)

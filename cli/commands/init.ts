@@ -60,13 +60,20 @@ export function addInit(program: Command): void {
       try {
         const root = resolve(folder)
         const there = Object.keys(files).filter((name) => name !== '.gitignore' && existsSync(join(root, name)))
-        if (there.length > 0) throw new FeatureStoreError('FS_USAGE', `${root} has ${there.join(', ')} already: nothing was written`)
+        if (there.length > 0)
+          throw new FeatureStoreError('FS_USAGE', `${root} has ${there.join(', ')} already: nothing was written`)
         mkdirSync(root, { recursive: true })
         const written = Object.entries(files).filter(([name]) => !existsSync(join(root, name)))
         for (const [name, text] of written) writeFileSync(join(root, name), text)
         if (options.json === true) return printJson({ folder: root, files: written.map(([name]) => name) })
         print(`a project in ${root}; there:`)
-        for (const line of ['tidemark apply', 'tidemark append payments events.ndjson', 'tidemark worker --once', 'tidemark get fraud_check --entity card=c1 --request amount=500']) print(`  ${line}`)
+        for (const line of [
+          'tidemark apply',
+          'tidemark append payments events.ndjson',
+          'tidemark worker --once',
+          'tidemark get fraud_check --entity card=c1 --request amount=500',
+        ])
+          print(`  ${line}`)
       } catch (error) {
         process.exitCode = reportError(error, options.json === true)
       }

@@ -12,7 +12,12 @@ import { runUp } from '../up.ts'
 
 /** What child processes tell the one that started them, over Node's channel. */
 export type ChildMessage =
-  | { readonly kind: 'progress'; readonly projection: WorkerProgress['projection']; readonly applied: number; readonly total: number }
+  | {
+      readonly kind: 'progress'
+      readonly projection: WorkerProgress['projection']
+      readonly applied: number
+      readonly total: number
+    }
   | { readonly kind: 'stopped'; readonly applied: number }
   | { readonly kind: 'done'; readonly peakBytes: number }
   | { readonly kind: 'serving'; readonly address: string }
@@ -70,7 +75,8 @@ export function addWorker(program: Command): void {
         tell({ kind: 'done', peakBytes: process.resourceUsage().maxRSS * 1024 })
         if (supervised) leaveParent()
         else if (options.json === true) printJson(last)
-        else if (last !== null) print(`${grouped((last as WorkerProgress).applied)} records applied in ${seconds(Date.now() - started)}`)
+        else if (last !== null)
+          print(`${grouped((last as WorkerProgress).applied)} records applied in ${seconds(Date.now() - started)}`)
       }),
     )
 }

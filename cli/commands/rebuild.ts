@@ -16,7 +16,9 @@ import { checkApplied } from './processes.ts'
 export function addRebuild(program: Command): void {
   withCommon(program.command('rebuild'))
     .summary('throw the projections away and build them again')
-    .description('Drops online rows and offline tables and builds them from the log. With --verify: brings them up to date first and compares digests before and after.')
+    .description(
+      'Drops online rows and offline tables and builds them from the log. With --verify: brings them up to date first and compares digests before and after.',
+    )
     .option('--verify', 'compare the state before and after')
     .action(
       action<CommonOptions & { readonly verify?: true }, []>(async (project, options) => {
@@ -24,7 +26,12 @@ export function addRebuild(program: Command): void {
         const signal = stopSignal()
         const run = async (label: string): Promise<number> => {
           const progress = new Progress(label, 'events')
-          await runProjectWorker(project, { signal, until: 'caught-up', logger: createLogger('rebuild'), onProgress: ({ applied, total }) => progress.update(applied, total) })
+          await runProjectWorker(project, {
+            signal,
+            until: 'caught-up',
+            logger: createLogger('rebuild'),
+            onProgress: ({ applied, total }) => progress.update(applied, total),
+          })
           return progress.end()
         }
         let before: Digests | null = null
@@ -39,10 +46,17 @@ export function addRebuild(program: Command): void {
         if (options.json === true) printJson({ before, after, matches, ms })
         else {
           print(`rebuilt in ${seconds(ms)}`)
-          print(`online   ${after.online}${before === null ? '' : before.online === after.online ? '  as before' : `  before: ${before.online}`}`)
-          print(`offline  ${after.offline}${before === null ? '' : before.offline === after.offline ? '  as before' : `  before: ${before.offline}`}`)
+          print(
+            `online   ${after.online}${before === null ? '' : before.online === after.online ? '  as before' : `  before: ${before.online}`}`,
+          )
+          print(
+            `offline  ${after.offline}${before === null ? '' : before.offline === after.offline ? '  as before' : `  before: ${before.offline}`}`,
+          )
         }
-        if (matches === false) throw new FeatureStoreError('FS_INTERNAL', 'the rebuilt state differs from the one before', { remedy: 'The state before was wrong (the log is the truth), or it was changed by hand; report it.' })
+        if (matches === false)
+          throw new FeatureStoreError('FS_INTERNAL', 'the rebuilt state differs from the one before', {
+            remedy: 'The state before was wrong (the log is the truth), or it was changed by hand; report it.',
+          })
       }),
     )
 }
@@ -59,7 +73,9 @@ async function digests(project: Project): Promise<Digests> {
   const parts: string[] = []
   for (const stream of [...project.catalog.streams.keys()].sort()) {
     // Order-free: one 64-bit hash per row, summed, and the number of rows.
-    const { columns } = await offline.client.query(`SELECT concat(toString(count()), ':', hex(sum(cityHash64(tuple(*))))) AS digest FROM \`events_${stream}\``)
+    const { columns } = await offline.client.query(
+      `SELECT concat(toString(count()), ':', hex(sum(cityHash64(tuple(*))))) AS digest FROM \`events_${stream}\``,
+    )
     const { strings, codes } = columns[0]?.data as CodedStrings
     parts.push(`${stream}:${strings[codes[0] as number]}`)
   }

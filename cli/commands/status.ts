@@ -45,26 +45,47 @@ export function addStatus(program: Command): void {
               newestEventTime: online.newest[stream] === undefined ? null : formatInstant(online.newest[stream]),
             })),
           ),
-          views: [...project.catalog.views.values()].map((view) => ({ view: view.name, version: registry.definitions.get(`view/${view.name}`)?.version ?? null, features: view.features.map(({ name }) => name) })),
+          views: [...project.catalog.views.values()].map((view) => ({
+            view: view.name,
+            version: registry.definitions.get(`view/${view.name}`)?.version ?? null,
+            features: view.features.map(({ name }) => name),
+          })),
           services: [...project.catalog.services.keys()],
-          models: [...registry.models.values()].flat().map(({ model, version, service, metrics }) => ({ model, version, service, metrics })),
+          models: [...registry.models.values()]
+            .flat()
+            .map(({ model, version, service, metrics }) => ({ model, version, service, metrics })),
           deadLetters: online.deadLetters.length,
           ...(options.deadLetters === true ? { deadLetterList: online.deadLetters } : {}),
         }
         if (options.json === true) return printJson(status)
         const text = (count: number | null): string => (count === null ? '-' : grouped(count))
-        print(`log ${status.logId}${status.applied ? '' : ', definitions not applied'}${status.up === null ? '' : `, up (process ${status.up.pid}) on ${status.up.grpc}`}`)
+        print(
+          `log ${status.logId}${status.applied ? '' : ', definitions not applied'}${status.up === null ? '' : `, up (process ${status.up.pid}) on ${status.up.grpc}`}`,
+        )
         for (const line of table(
-          [['stream', 'records', 'online', 'offline', 'newest event'], ...status.streams.map((row) => [row.stream, text(row.records), text(row.online), text(row.offline), row.newestEventTime ?? '-'])],
+          [
+            ['stream', 'records', 'online', 'offline', 'newest event'],
+            ...status.streams.map((row) => [
+              row.stream,
+              text(row.records),
+              text(row.online),
+              text(row.offline),
+              row.newestEventTime ?? '-',
+            ]),
+          ],
           [1, 2, 3],
         ))
           print(line)
-        for (const { view, version, features } of status.views) print(`view ${view}${version === null ? '' : ` version ${version}`}: ${features.join(', ')}`)
+        for (const { view, version, features } of status.views)
+          print(`view ${view}${version === null ? '' : ` version ${version}`}: ${features.join(', ')}`)
         for (const service of status.services) print(`service ${service}`)
-        for (const { model, version, service } of status.models) print(`model ${model} version ${version} of service ${service}`)
+        for (const { model, version, service } of status.models)
+          print(`model ${model} version ${version} of service ${service}`)
         print(`dead letters: ${grouped(status.deadLetters)}`)
         for (const letter of options.deadLetters === true ? online.deadLetters : []) {
-          print(`  ${letter.scope}  ${letter.stream}/${letter.partition}@${letter.offset}  ${letter.code}  ${letter.reason}`)
+          print(
+            `  ${letter.scope}  ${letter.stream}/${letter.partition}@${letter.offset}  ${letter.code}  ${letter.reason}`,
+          )
         }
       }),
     )

@@ -259,10 +259,7 @@ ORDER BY _event_time, _known_at, _partition, _offset`,
 const slot = (stream: string, partition: number): string => `${stream}\0${partition}`
 
 /** Everything that decides which rows count; values travel as parameters, never in the text. */
-function conditions(
-  query: EventQuery,
-  table: EventTable,
-): { readonly where: string; readonly params: QueryParams } {
+function conditions(query: EventQuery, table: EventTable): { readonly where: string; readonly params: QueryParams } {
   const nexts = (query.position.streams[query.stream] ?? []).map(({ next }: { next: Offset }) => next as number)
   const params: Record<string, QueryParams[string]> = { nexts }
   // Beyond the end of an array ClickHouse answers 0, as the position does for a partition that it does not name.

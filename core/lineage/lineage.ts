@@ -3,7 +3,13 @@
  * position and the content: no clock, so the same set has the same bytes whenever it is built.
  */
 import { featureOf, serviceScope, streamOf, viewOf, type Catalog } from '../definition/catalog.ts'
-import { canonicalJson, derivedFingerprint, featureFingerprint, semanticsVersion, serviceFingerprints } from '../definition/fingerprint.ts'
+import {
+  canonicalJson,
+  derivedFingerprint,
+  featureFingerprint,
+  semanticsVersion,
+  serviceFingerprints,
+} from '../definition/fingerprint.ts'
 import {
   referenceText,
   type AggregationDefinition,
@@ -59,7 +65,12 @@ export function trainingSetLineage(facts: TrainingSetFacts): TrainingSetLineage 
 
 /** Fingerprints by the name of the column: `view__feature`, or the name of a derived feature. */
 export const columnFingerprints = (catalog: Catalog, service: ServiceDefinition): Record<string, string> =>
-  Object.fromEntries(Object.entries(serviceFingerprints(catalog, service.name)).map(([name, fingerprint]) => [featureColumnName(name), fingerprint]))
+  Object.fromEntries(
+    Object.entries(serviceFingerprints(catalog, service.name)).map(([name, fingerprint]) => [
+      featureColumnName(name),
+      fingerprint,
+    ]),
+  )
 
 /** The part of a position that a service's values depend on: its streams, in order of their names. */
 export function servicePosition(catalog: Catalog, service: ServiceDefinition, position: Position): Position {

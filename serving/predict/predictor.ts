@@ -44,7 +44,12 @@ export class ModelPredictor implements Predictor {
     const service = serviceOf(catalog, request.service)
     const model = newestModel(await registry(), service.name, request.model)
     if (model === null) {
-      throw new FeatureStoreError('FS_MODEL_UNKNOWN', request.model === undefined ? `service ${service.name} has no model` : `service ${service.name} has no model ${request.model}`)
+      throw new FeatureStoreError(
+        'FS_MODEL_UNKNOWN',
+        request.model === undefined
+          ? `service ${service.name} has no model`
+          : `service ${service.name} has no model ${request.model}`,
+      )
     }
     const spec = this.#spec(service.name)
     await this.#load(model, spec)
@@ -78,10 +83,17 @@ export class ModelPredictor implements Predictor {
     const { catalog, runtime, readModel } = this.#options
     const now = serviceFingerprints(catalog, model.service)
     const changed = Object.keys({ ...now, ...model.features }).filter((name) => now[name] !== model.features[name])
-    if (changed.length > 0) throw new FeatureStoreError('FS_MODEL_INVALID', `model ${model.model} version ${model.version} was trained on other features: ${changed.slice(0, 5).join(', ')}`)
+    if (changed.length > 0)
+      throw new FeatureStoreError(
+        'FS_MODEL_INVALID',
+        `model ${model.model} version ${model.version} was trained on other features: ${changed.slice(0, 5).join(', ')}`,
+      )
     const bytes = await readModel(model.onnx.path)
     if (createHash('sha256').update(bytes).digest('hex') !== model.onnx.digest) {
-      throw new FeatureStoreError('FS_MODEL_INVALID', `the file of model ${model.model} version ${model.version} is not the one that was registered`)
+      throw new FeatureStoreError(
+        'FS_MODEL_INVALID',
+        `the file of model ${model.model} version ${model.version} is not the one that was registered`,
+      )
     }
     await runtime.load({ name: model.model, version: model.version, bytes, features: spec.inputs.length })
   }

@@ -63,11 +63,23 @@ describe('a project of three partitions', () => {
   let folder: string
   let token: string
   const get = (args: readonly string[]): Promise<GetJson> =>
-    json<GetJson>(folder, ['get', 'plant', '--entity', 'sensor=a', '--entity', 'site=1', '--request', 'limit=100', ...args])
+    json<GetJson>(folder, [
+      'get',
+      'plant',
+      '--entity',
+      'sensor=a',
+      '--entity',
+      'site=1',
+      '--request',
+      'limit=100',
+      ...args,
+    ])
 
   beforeAll(async () => {
     folder = readingsProject()
-    expect((await json<PlanJson>(folder, ['plan'])).changes.map(({ change, kind, name }) => `${change} ${kind} ${name}`)).toEqual([
+    expect(
+      (await json<PlanJson>(folder, ['plan'])).changes.map(({ change, kind, name }) => `${change} ${kind} ${name}`),
+    ).toEqual([
       'added stream readings',
       'added entity sensor',
       'added entity site',
@@ -165,7 +177,11 @@ describe('a project of three partitions', () => {
         get(['--as-of', clock('08:00:00'), '--known-as-of', clock('23:00:00')]),
         get(['--as-of', '2026-01-13T00:00:00Z']),
       ])
-      expect(before.rows[0]?.values).toMatchObject({ 'by_sensor:n': '0', 'by_sensor:last_note': null, 'by_site:n_1d': '0' })
+      expect(before.rows[0]?.values).toMatchObject({
+        'by_sensor:n': '0',
+        'by_sensor:last_note': null,
+        'by_site:n_1d': '0',
+      })
       expect(new Set(Object.values(before.rows[0]?.statuses ?? {}))).toEqual(new Set(['NOT_FOUND', 'NULL']))
       expect(after.rows[0]).toMatchObject({
         values: { 'by_sensor:n': null, 'by_site:n_1d': '0', 'by_site:temperature_stddev_1d': null },
@@ -178,7 +194,14 @@ describe('a project of three partitions', () => {
   it(
     'answers several rows at once, and a key that nobody has as not found',
     async () => {
-      const reply = await json<GetJson>(folder, ['get', 'by_sensor:n', 'by_sensor:level_max_1d', '--as-of', clock('12:00:00'), ...['b', 'nobody', 'a'].flatMap((sensor) => ['--entity', `sensor=${sensor}`])])
+      const reply = await json<GetJson>(folder, [
+        'get',
+        'by_sensor:n',
+        'by_sensor:level_max_1d',
+        '--as-of',
+        clock('12:00:00'),
+        ...['b', 'nobody', 'a'].flatMap((sensor) => ['--entity', `sensor=${sensor}`]),
+      ])
       expect(reply.rows.map(({ values }) => values)).toEqual([
         { 'by_sensor:n': '1', 'by_sensor:level_max_1d': 7 },
         { 'by_sensor:n': '0', 'by_sensor:level_max_1d': null },
@@ -194,7 +217,9 @@ describe('a project of three partitions', () => {
     async () => {
       const status = await json<StatusJson>(folder, ['status', '--dead-letters'])
       expect(status).toMatchObject({ applied: true, up: null, deadLetters: 0, deadLetterList: [] })
-      expect(status.streams).toMatchObject([{ stream: 'readings', records: 5, online: 5, offline: 5, newestEventTime: '2026-01-05T09:20:00.000Z' }])
+      expect(status.streams).toMatchObject([
+        { stream: 'readings', records: 5, online: 5, offline: 5, newestEventTime: '2026-01-05T09:20:00.000Z' },
+      ])
     },
     limit,
   )
@@ -202,7 +227,16 @@ describe('a project of three partitions', () => {
   it(
     'explains a value by its events',
     async () => {
-      const explained = await json<ExplainJson>(folder, ['explain', 'by_sensor:level_sum_1d', '--entity', 'sensor=a', '--as-of', clock('09:15:00'), '--known-as-of', clock('10:00:00')])
+      const explained = await json<ExplainJson>(folder, [
+        'explain',
+        'by_sensor:level_sum_1d',
+        '--entity',
+        'sensor=a',
+        '--as-of',
+        clock('09:15:00'),
+        '--known-as-of',
+        clock('10:00:00'),
+      ])
       expect(explained).toMatchObject({
         status: 'PRESENT',
         value: '6',
@@ -234,7 +268,16 @@ describe('a project of three partitions', () => {
         ['sensor,site,as_of,known_as_of,limit,tag', ...rows.map((row) => row.map(quoted).join(','))].join('\n'),
       )
       const build = (out: string, labels = 'labels.csv'): Promise<DatasetJson> =>
-        json<DatasetJson>(folder, ['dataset', 'build', '--service', 'plant', '--labels', join(folder, labels), '--out', join(folder, out)])
+        json<DatasetJson>(folder, [
+          'dataset',
+          'build',
+          '--service',
+          'plant',
+          '--labels',
+          join(folder, labels),
+          '--out',
+          join(folder, out),
+        ])
       const [csv, arrow, again] = [await build('set.csv'), await build('set.arrow'), await build('again.arrow')]
       expect(csv).toMatchObject({ rows: 5, columns: 13 })
       expect(arrow.digest).toBe(csv.digest)
@@ -246,25 +289,58 @@ describe('a project of three partitions', () => {
       const file = readArrowFile(readFileSync(join(folder, 'set.arrow')))
       for (const [index, [sensor, site, asOf, knownAsOf, wanted]] of rows.entries()) {
         const reply = await json<GetJson>(folder, [
-          ...['get', 'plant', '--entity', `sensor=${sensor}`, '--entity', `site=${site}`, '--request', `limit=${wanted}`],
+          ...[
+            'get',
+            'plant',
+            '--entity',
+            `sensor=${sensor}`,
+            '--entity',
+            `site=${site}`,
+            '--request',
+            `limit=${wanted}`,
+          ],
           ...['--as-of', asOf as string, ...(knownAsOf === '' ? [] : ['--known-as-of', knownAsOf as string])],
         ])
         for (const [feature, served] of Object.entries(reply.rows[0]?.values ?? {})) {
           const column = feature.replace(':', '__')
           const cell = table.rows[index]?.[table.header.indexOf(column)]
-          expect({ row: index, column, cell }).toEqual({ row: index, column, cell: served === null ? null : typeof served === 'string' ? served : JSON.stringify(served) })
+          expect({ row: index, column, cell }).toEqual({
+            row: index,
+            column,
+            cell: served === null ? null : typeof served === 'string' ? served : JSON.stringify(served),
+          })
           const arrowColumn = file.columns[column]
           if (arrowColumn === undefined) throw new Error(`the Arrow file has no column ${column}`)
           if (arrowColumn.type === 'list') continue
           const value = scalarAt(arrowColumn as Column, index)
-          expect({ row: index, column, value: typeof value === 'bigint' ? String(value) : value }).toEqual({ row: index, column, value: served })
+          expect({ row: index, column, value: typeof value === 'bigint' ? String(value) : value }).toEqual({
+            row: index,
+            column,
+            value: served,
+          })
         }
       }
 
-      const explained = await json<ExplainJson>(folder, ['explain', 'by_sensor:total_sum', '--entity', 'sensor=a', '--as-of', clock('09:15:00')])
+      const explained = await json<ExplainJson>(folder, [
+        'explain',
+        'by_sensor:total_sum',
+        '--entity',
+        'sensor=a',
+        '--as-of',
+        clock('09:15:00'),
+      ])
       expect(explained.value).toBe(table.rows[0]?.[table.header.indexOf('by_sensor__total_sum')])
 
-      const missing = await refusal(folder, ['dataset', 'build', '--service', 'plant', '--labels', join(folder, 'set.csv'), '--out', 'x.csv'])
+      const missing = await refusal(folder, [
+        'dataset',
+        'build',
+        '--service',
+        'plant',
+        '--labels',
+        join(folder, 'set.csv'),
+        '--out',
+        'x.csv',
+      ])
       expect(missing).toMatchObject({ code: 'FS_LABELS_INVALID', exit: 2 })
       expect(missing.message).toContain('by_sensor__n')
     },
@@ -275,24 +351,62 @@ describe('a project of three partitions', () => {
     'takes Arrow labels with the same result as CSV',
     async () => {
       writeFileSync(join(folder, 'few.csv'), `sensor,site,as_of,limit\na,1,${clock('09:15:00')},3\n`)
-      const slim = features.replace('features: [bySensor.all(), bySite.all()]', "features: [bySite.select('n_1d')]").replace(/\n {2}derive:.*\n/, '\n').replace("service('plant'", "service('site_only'")
+      const slim = features
+        .replace('features: [bySensor.all(), bySite.all()]', "features: [bySite.select('n_1d')]")
+        .replace(/\n {2}derive:.*\n/, '\n')
+        .replace("service('plant'", "service('site_only'")
       const other = projectOf({ 'tidemark.config.ts': config, 'features.ts': slim })
       await json(other, ['apply'])
       await json(other, ['append', 'readings'], events)
       // A set of another service is a label file: its features are columns that are handed on.
       writeFileSync(join(other, 'labels.csv'), `sensor,site,as_of,limit\na,1,${clock('09:15:00')},3\n`)
-      await json(other, ['dataset', 'build', '--service', 'site_only', '--labels', join(other, 'labels.csv'), '--out', join(folder, 'labels.arrow')])
-      const arrow = await refusal(folder, ['dataset', 'build', '--service', 'plant', '--labels', join(folder, 'labels.arrow'), '--out', join(folder, 'from-arrow.csv')])
+      await json(other, [
+        'dataset',
+        'build',
+        '--service',
+        'site_only',
+        '--labels',
+        join(other, 'labels.csv'),
+        '--out',
+        join(folder, 'labels.arrow'),
+      ])
+      const arrow = await refusal(folder, [
+        'dataset',
+        'build',
+        '--service',
+        'plant',
+        '--labels',
+        join(folder, 'labels.arrow'),
+        '--out',
+        join(folder, 'from-arrow.csv'),
+      ])
       expect(arrow.message).toContain('by_site__n_1d')
       const own = features.replace("by_site'", "site_view'").replaceAll('by_site', 'site_view')
       const third = projectOf({ 'tidemark.config.ts': config, 'features.ts': own })
       await json(third, ['apply'])
       await json(third, ['append', 'readings'], events)
-      const build = (labels: string, out: string): Promise<DatasetJson> => json<DatasetJson>(third, ['dataset', 'build', '--service', 'plant', '--labels', labels, '--out', join(third, out)])
+      const build = (labels: string, out: string): Promise<DatasetJson> =>
+        json<DatasetJson>(third, [
+          'dataset',
+          'build',
+          '--service',
+          'plant',
+          '--labels',
+          labels,
+          '--out',
+          join(third, out),
+        ])
       await build(join(folder, 'few.csv'), 'csv.csv')
       await build(join(folder, 'labels.arrow'), 'arrow.csv')
-      const [fromCsv, fromArrow] = ['csv.csv', 'arrow.csv'].map((name) => readCsv(readFileSync(join(third, name)))) as [ReturnType<typeof readCsv>, ReturnType<typeof readCsv>]
-      for (const name of fromCsv.header) expect([name, fromArrow.rows[0]?.[fromArrow.header.indexOf(name)]]).toEqual([name, fromCsv.rows[0]?.[fromCsv.header.indexOf(name)]])
+      const [fromCsv, fromArrow] = ['csv.csv', 'arrow.csv'].map((name) => readCsv(readFileSync(join(third, name)))) as [
+        ReturnType<typeof readCsv>,
+        ReturnType<typeof readCsv>,
+      ]
+      for (const name of fromCsv.header)
+        expect([name, fromArrow.rows[0]?.[fromArrow.header.indexOf(name)]]).toEqual([
+          name,
+          fromCsv.rows[0]?.[fromCsv.header.indexOf(name)],
+        ])
       expect(fromArrow.rows[0]?.[fromArrow.header.indexOf('by_site__n_1d')]).toBe('3')
     },
     limit,
@@ -323,7 +437,11 @@ describe('a project of three partitions', () => {
         [['get', 'by_sensor:n', '--entity', 'sensr=a'], 'FS_USAGE', 'sensor'],
         [['get', 'by_sensor:n', '--entity', 'sensor'], 'FS_USAGE', 'key=value'],
         [['get', 'by_site:n_1d', '--entity', 'site=one'], 'FS_USAGE', 'int32'],
-        [['get', 'by_sensor:n', '--entity', 'sensor=a', '--as-of', '2026-01-05T09:15:00'], 'FS_TIME_INVALID', '--as-of'],
+        [
+          ['get', 'by_sensor:n', '--entity', 'sensor=a', '--as-of', '2026-01-05T09:15:00'],
+          'FS_TIME_INVALID',
+          '--as-of',
+        ],
         [['explain', 'by_sensor:n'], 'FS_USAGE', '--entity sensor='],
         [['append', 'reading'], 'FS_STREAM_UNKNOWN', 'readings'],
         [['import', 'readings', join(folder, 'none.csv')], 'FS_FILE_INVALID', 'none.csv'],
@@ -351,12 +469,27 @@ describe('the command line', () => {
       const folder = testFolder()
       const help = await run(folder, ['--help'])
       expect(help.code).toBe(0)
-      const names = [...help.stdout.matchAll(/^ {2}([a-z]+)[ [<]/gm)].map(([, name]) => name as string).filter((name) => name !== 'help')
-      expect(names).toEqual(expect.arrayContaining('init plan apply import append worker serve up get dataset audit explain status rebuild'.split(' ')))
+      const names = [...help.stdout.matchAll(/^ {2}([a-z]+)[ [<]/gm)]
+        .map(([, name]) => name as string)
+        .filter((name) => name !== 'help')
+      expect(names).toEqual(
+        expect.arrayContaining(
+          'init plan apply import append worker serve up get dataset audit explain status rebuild'.split(' '),
+        ),
+      )
       const commands = [...names.map((name) => [name]), ['dataset', 'build']]
       const runs: [string, Finished][] = []
       for (let at = 0; at < commands.length; at += 3) {
-        runs.push(...(await Promise.all(commands.slice(at, at + 3).map(async (command): Promise<[string, Finished]> => [command.join(' '), await run(folder, [...command, '--help'])]))))
+        runs.push(
+          ...(await Promise.all(
+            commands
+              .slice(at, at + 3)
+              .map(async (command): Promise<[string, Finished]> => [
+                command.join(' '),
+                await run(folder, [...command, '--help']),
+              ]),
+          )),
+        )
       }
       for (const [name, { code, stdout }] of runs) {
         expect({ name, code }).toEqual({ name, code: 0 })
@@ -370,9 +503,19 @@ describe('the command line', () => {
     'answers what it does not know with FS_USAGE and exit code 2',
     async () => {
       const folder = readingsProject()
-      for (const args of [['frobnicate'], ['plan', '--frobnicate'], ['dataset', 'build', '--service', 'plant'], ['get']]) {
+      for (const args of [
+        ['frobnicate'],
+        ['plan', '--frobnicate'],
+        ['dataset', 'build', '--service', 'plant'],
+        ['get'],
+      ]) {
         const asJson = await refusal(folder, args)
-        expect({ args, exit: asJson.exit, code: asJson.code, kind: asJson.kind }).toEqual({ args, exit: 2, code: 'FS_USAGE', kind: 'invalid' })
+        expect({ args, exit: asJson.exit, code: asJson.code, kind: asJson.kind }).toEqual({
+          args,
+          exit: 2,
+          code: 'FS_USAGE',
+          kind: 'invalid',
+        })
         const text = await run(folder, args)
         expect(text.code).toBe(2)
         expect(text.stderr).toMatch(/^FS_USAGE: .+\nRemedy: .*--help/)
@@ -386,15 +529,32 @@ describe('the command line', () => {
     async () => {
       const wrongField = features.replace('sum(total)', 'sum(totl)').replace('({ level, total,', '({ level, totl,')
       const line = wrongField.split('\n').findIndex((text) => text.includes('({ level, totl,')) + 1
-      const withConfig = (text: string): string => projectOf({ 'tidemark.config.ts': `export default ${text}\n`, 'features.ts': features })
+      const withConfig = (text: string): string =>
+        projectOf({ 'tidemark.config.ts': `export default ${text}\n`, 'features.ts': features })
       const withFeatures = (text: string): string => projectOf({ 'tidemark.config.ts': config, 'features.ts': text })
       const cases: readonly (readonly [folder: string, code: string, says: readonly string[]])[] = [
         [withFeatures(wrongField), 'FS_DEFINITION_INVALID', [`features.ts:${line}`, 'totl']],
-        [withFeatures(features.replace('ttl: days(7)', 'ttl: hours(1)')), 'FS_DEFINITION_INVALID', ['by_sensor', 'ttl']],
+        [
+          withFeatures(features.replace('ttl: days(7)', 'ttl: hours(1)')),
+          'FS_DEFINITION_INVALID',
+          ['by_sensor', 'ttl'],
+        ],
         [withFeatures(features.replace('over(hours(1))', 'over(-5)')), 'FS_DEFINITION_INVALID', ['features.ts:', '-5']],
-        [withFeatures(features.replace('n: count(),', 'n: count().over(tumbling(days(1))),').replace('import { count,', 'import { count, tumbling,')), 'FS_NOT_YET', ['tumbling']],
+        [
+          withFeatures(
+            features
+              .replace('n: count(),', 'n: count().over(tumbling(days(1))),')
+              .replace('import { count,', 'import { count, tumbling,'),
+          ),
+          'FS_NOT_YET',
+          ['tumbling'],
+        ],
         [withFeatures(features.replace("key: ['sensor'],", "key: ['sensor'], id: 'note',")), 'FS_NOT_YET', ['id']],
-        [withFeatures(features.replace('export const plant', 'export const plant =')), 'FS_DEFINITION_INVALID', ['features.ts']],
+        [
+          withFeatures(features.replace('export const plant', 'export const plant =')),
+          'FS_DEFINITION_INVALID',
+          ['features.ts'],
+        ],
         [withConfig('{ workers: 3 }'), 'FS_CONFIG_INVALID', ['tidemark.config.ts', 'workers']],
         [withConfig('{ worker: { flushMs: 0.5 } }'), 'FS_CONFIG_INVALID', ['worker.flushMs']],
         [withConfig("{ log: { kind: 'kafka' } }"), 'FS_NOT_YET', ['log.kind', 'kafka']],

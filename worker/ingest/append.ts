@@ -65,13 +65,19 @@ export async function appendLines(options: AppendOptions): Promise<AppendReport>
     } catch (error) {
       if (!(error instanceof FeatureStoreError)) throw error
       await flush()
-      throw new FeatureStoreError(error.code === 'FS_NOT_YET' ? 'FS_NOT_YET' : 'FS_EVENT_INVALID', `line ${line}: ${error.message} (${appended} events before it are appended)`, { cause: error })
+      throw new FeatureStoreError(
+        error.code === 'FS_NOT_YET' ? 'FS_NOT_YET' : 'FS_EVENT_INVALID',
+        `line ${line}: ${error.message} (${appended} events before it are appended)`,
+        { cause: error },
+      )
     }
     if (++pendingLines >= linesPerAppend) await flush()
   }
   await flush()
   const described = (await log.describe(stream.name)) ?? []
-  const partitions = described.map(({ epochs, end }, index) => ends.get(index) ?? { epoch: epochs.at(-1)?.epoch ?? 0, next: end })
+  const partitions = described.map(
+    ({ epochs, end }, index) => ends.get(index) ?? { epoch: epochs.at(-1)?.epoch ?? 0, next: end },
+  )
   return { appended, clamped, position: { logId: log.logId, streams: { [stream.name]: partitions } } }
 }
 
@@ -101,23 +107,38 @@ export function parseEvent(stream: StreamDefinition, text: string, nowMs: number
   }
   const operation = given['_op'] ?? 'insert'
   if (operation !== 'insert') {
-    if (typeof operation === 'string' && ['retract', 'upsert', 'delete'].includes(operation)) throw new FeatureStoreError('FS_NOT_YET', `_op ${operation} is not built yet`)
+    if (typeof operation === 'string' && ['retract', 'upsert', 'delete'].includes(operation))
+      throw new FeatureStoreError('FS_NOT_YET', `_op ${operation} is not built yet`)
     throw invalid(`_op is ${JSON.stringify(operation)}: insert, retract, upsert or delete`)
   }
-  const fields = Object.fromEntries(Object.entries(stream.fields).map(([name, field]) => [name, parseField(name, field, given[name])]))
+  const fields = Object.fromEntries(
+    Object.entries(stream.fields).map(([name, field]) => [name, parseField(name, field, given[name])]),
+  )
   const key = recordKey(stream, (name) => fields[name] ?? null)
   const partition = given['_partition'] ?? recordPartition(stream, key)
-  if (typeof partition !== 'number' || !Number.isInteger(partition) || partition < 0 || partition >= stream.partitions) {
+  if (
+    typeof partition !== 'number' ||
+    !Number.isInteger(partition) ||
+    partition < 0 ||
+    partition >= stream.partitions
+  ) {
     throw invalid(`_partition is ${JSON.stringify(partition)}: an integer from 0 to ${stream.partitions - 1}`)
   }
   const knownAtMs = given['_knownAt'] === undefined ? nowMs : parseInstant(given['_knownAt'], '_knownAt')
   return { fields, key, partition, knownAtMs }
 }
 
-const nonFinite: Readonly<Record<string, number>> = { NaN: Number.NaN, Infinity: Number.POSITIVE_INFINITY, '-Infinity': Number.NEGATIVE_INFINITY }
+const nonFinite: Readonly<Record<string, number>> = {
+  NaN: Number.NaN,
+  Infinity: Number.POSITIVE_INFINITY,
+  '-Infinity': Number.NEGATIVE_INFINITY,
+}
 
 function parseField(name: string, field: FieldType, value: unknown): Scalar {
-  const wrong = (): FeatureStoreError => invalid(`field ${name} is ${JSON.stringify(value) ?? 'missing'}, not ${field.type}${field.nullable === true ? ' or null' : ''}`)
+  const wrong = (): FeatureStoreError =>
+    invalid(
+      `field ${name} is ${JSON.stringify(value) ?? 'missing'}, not ${field.type}${field.nullable === true ? ' or null' : ''}`,
+    )
   if (value === undefined || value === null) {
     if (field.nullable === true) return null
     throw wrong()
@@ -134,7 +155,12 @@ function parseField(name: string, field: FieldType, value: unknown): Scalar {
       return value
     case 'int64': {
       if (typeof value === 'number' && Number.isSafeInteger(value)) return BigInt(value)
-      if (typeof value !== 'string' || !/^-?\d{1,19}$/.test(value) || BigInt.asIntN(64, BigInt(value)) !== BigInt(value)) throw wrong()
+      if (
+        typeof value !== 'string' ||
+        !/^-?\d{1,19}$/.test(value) ||
+        BigInt.asIntN(64, BigInt(value)) !== BigInt(value)
+      )
+        throw wrong()
       return BigInt(value)
     }
     case 'float64': {

@@ -52,7 +52,9 @@ const accepted: Readonly<Record<ScalarType, readonly ScalarType[]>> = {
 export async function importTable(options: ImportOptions): Promise<ImportReport> {
   const { log, stream, table } = options
   const columns = fileColumns(stream, table.columns)
-  const fields = Object.fromEntries(Object.entries(columns).map(([name, column]): [string, FieldType] => [name, writtenType(stream, name, column)]))
+  const fields = Object.fromEntries(
+    Object.entries(columns).map(([name, column]): [string, FieldType] => [name, writtenType(stream, name, column)]),
+  )
   const schema = streamSchema(stream.name, fields)
   options.putSchema(stream.name, schema)
   const knownAts = knownAtOf(options, columns)
@@ -61,7 +63,12 @@ export async function importTable(options: ImportOptions): Promise<ImportReport>
   const keyOf = keyFunction(stream, columns)
   const producerId = producerIdOf(options)
 
-  const partitions = Array.from({ length: stream.partitions }, () => ({ skip: 0, sequence: 0, bytes: 0, records: [] as LogRecord[] }))
+  const partitions = Array.from({ length: stream.partitions }, () => ({
+    skip: 0,
+    sequence: 0,
+    bytes: 0,
+    records: [] as LogRecord[],
+  }))
   for (let index = 0; index < partitions.length; index++) {
     const partition = partitions[index] as (typeof partitions)[number]
     partition.skip = partition.sequence = await log.nextSequence(stream.name, index, producerId)
@@ -72,7 +79,10 @@ export async function importTable(options: ImportOptions): Promise<ImportReport>
   const append = async (index: number): Promise<void> => {
     const partition = partitions[index] as (typeof partitions)[number]
     if (partition.records.length === 0) return
-    const result = await log.append(stream.name, index, partition.records, { producerId, baseSequence: partition.sequence })
+    const result = await log.append(stream.name, index, partition.records, {
+      producerId,
+      baseSequence: partition.sequence,
+    })
     partition.sequence += partition.records.length
     appended += partition.records.length
     clamped += result.clamped
@@ -96,7 +106,13 @@ export async function importTable(options: ImportOptions): Promise<ImportReport>
     }
     for (let index = 0; index < partitions.length; index++) await append(index)
   }
-  return { rows: table.rowCount, appended, alreadyThere, clamped, ignoredColumns: Object.keys(table.columns).filter((name) => !(name in stream.fields)) }
+  return {
+    rows: table.rowCount,
+    appended,
+    alreadyThere,
+    clamped,
+    ignoredColumns: Object.keys(table.columns).filter((name) => !(name in stream.fields)),
+  }
 }
 
 function fileColumns(stream: StreamDefinition, columns: Readonly<Record<string, Column>>): Record<string, Column> {
@@ -105,10 +121,16 @@ function fileColumns(stream: StreamDefinition, columns: Readonly<Record<string, 
     const column = columns[name]
     if (column === undefined) {
       if (field.nullable === true) continue
-      throw new FeatureStoreError('FS_FILE_INVALID', `the file has no column ${name} for stream ${stream.name}; it has ${Object.keys(columns).join(', ')}`)
+      throw new FeatureStoreError(
+        'FS_FILE_INVALID',
+        `the file has no column ${name} for stream ${stream.name}; it has ${Object.keys(columns).join(', ')}`,
+      )
     }
     if (!accepted[field.type].includes(column.type)) {
-      throw new FeatureStoreError('FS_FILE_INVALID', `column ${name} is ${column.type}; field ${name} of stream ${stream.name} is ${field.type}`)
+      throw new FeatureStoreError(
+        'FS_FILE_INVALID',
+        `column ${name} is ${column.type}; field ${name} of stream ${stream.name} is ${field.type}`,
+      )
     }
     chosen[name] = column
   }
@@ -119,7 +141,10 @@ function fileColumns(stream: StreamDefinition, columns: Readonly<Record<string, 
 function writtenType(stream: StreamDefinition, name: string, column: Column): FieldType {
   const field = stream.fields[name] as FieldType
   const type = field.type === 'timestamp' || field.type === 'float64' ? field.type : column.type
-  return { type: field.type === 'float64' && column.type !== 'float64' ? column.type : type, ...(column.nulls === null && field.nullable !== true ? {} : { nullable: true }) }
+  return {
+    type: field.type === 'float64' && column.type !== 'float64' ? column.type : type,
+    ...(column.nulls === null && field.nullable !== true ? {} : { nullable: true }),
+  }
 }
 
 /** Columns as the expressions see them: a file's int64 as a number. */
@@ -127,31 +152,49 @@ const asNumbers = (columns: Readonly<Record<string, Column>>): Record<string, Co
   Object.fromEntries(
     Object.entries(columns).map(([name, column]) => [
       name,
-      column.type === 'int64' ? { type: 'float64' as const, values: Float64Array.from(column.values, Number), nulls: column.nulls } : column,
+      column.type === 'int64'
+        ? { type: 'float64' as const, values: Float64Array.from(column.values, Number), nulls: column.nulls }
+        : column,
     ]),
   )
 
-function knownAtOf({ stream, table, knownAtColumn }: ImportOptions, columns: Readonly<Record<string, Column>>): Float64Array {
+function knownAtOf(
+  { stream, table, knownAtColumn }: ImportOptions,
+  columns: Readonly<Record<string, Column>>,
+): Float64Array {
   let source: Column
   if (knownAtColumn !== undefined) {
     const column = table.columns[knownAtColumn]
     if (column === undefined || (column.type !== 'timestamp' && column.type !== 'int64')) {
-      throw new FeatureStoreError('FS_FILE_INVALID', `--known-at ${knownAtColumn}: the file has no such column of timestamps or int64 milliseconds`)
+      throw new FeatureStoreError(
+        'FS_FILE_INVALID',
+        `--known-at ${knownAtColumn}: the file has no such column of timestamps or int64 milliseconds`,
+      )
     }
     source = asNumbers({ column })['column'] as Column
   } else if (stream.importKnownAt === null) source = asNumbers(columns)[stream.eventTime] as Column
   else {
     const missing = Object.entries(stream.fields).filter(([name]) => !(name in columns))
     const nulls = new Uint8Array(table.rowCount).fill(1)
-    const absent = missing.map(([name]): [string, Column] => [name, { type: 'float64', values: new Float64Array(table.rowCount), nulls }])
-    source = compileExpression(stream.importKnownAt, stream.fields)({ ...asNumbers(columns), ...Object.fromEntries(absent) }, table.rowCount)
+    const absent = missing.map(([name]): [string, Column] => [
+      name,
+      { type: 'float64', values: new Float64Array(table.rowCount), nulls },
+    ])
+    source = compileExpression(stream.importKnownAt, stream.fields)(
+      { ...asNumbers(columns), ...Object.fromEntries(absent) },
+      table.rowCount,
+    )
   }
   const values = source.values as Float64Array
   for (let row = 0; row < table.rowCount; row++) {
     if (source.nulls?.[row] === 1 || !Number.isSafeInteger(values[row])) {
-      throw new FeatureStoreError('FS_FILE_INVALID', `row ${row + 1}: when it became known is not a whole millisecond (null or out of range)`, {
-        remedy: 'Give every row a time with --known-at COLUMN, or correct importKnownAt of the stream.',
-      })
+      throw new FeatureStoreError(
+        'FS_FILE_INVALID',
+        `row ${row + 1}: when it became known is not a whole millisecond (null or out of range)`,
+        {
+          remedy: 'Give every row a time with --known-at COLUMN, or correct importKnownAt of the stream.',
+        },
+      )
     }
   }
   return values
@@ -172,7 +215,8 @@ export function sortByTime(timesMs: Float64Array): Uint32Array {
     const starts = new Uint32Array(65_537)
     const digit = (row: number): number => Math.floor(((timesMs[row] as number) - least) / divisor) % 65_536
     for (let row = 0; row < count; row++) (starts[digit(row) + 1] as number)++
-    for (let value = 0; value < 65_536; value++) starts[value + 1] = (starts[value + 1] as number) + (starts[value] as number)
+    for (let value = 0; value < 65_536; value++)
+      starts[value + 1] = (starts[value + 1] as number) + (starts[value] as number)
     for (const row of from) {
       const place = digit(row)
       to[starts[place] as number] = row
@@ -205,6 +249,8 @@ function keyFunction(stream: StreamDefinition, columns: Readonly<Record<string, 
 
 /** 62 bits of a digest over what determines the records, so that another file or another mapping is another producer. */
 function producerIdOf({ digest, stream, knownAtColumn }: ImportOptions): bigint {
-  const identity = createHash('sha256').update(JSON.stringify([digest, stream.name, stream.key, stream.partitions, knownAtColumn ?? stream.importKnownAt])).digest()
+  const identity = createHash('sha256')
+    .update(JSON.stringify([digest, stream.name, stream.key, stream.partitions, knownAtColumn ?? stream.importKnownAt]))
+    .digest()
   return identity.readBigUInt64BE(0) >> 2n
 }

@@ -13,7 +13,8 @@ export function recordKey(stream: StreamDefinition, field: (name: string) => Sca
 }
 
 /** Kafka's partition of the key; partition 0 without one. */
-export const recordPartition = (stream: StreamDefinition, key: Uint8Array | null): number => (key === null ? 0 : partitionOf(key, stream.partitions))
+export const recordPartition = (stream: StreamDefinition, key: Uint8Array | null): number =>
+  key === null ? 0 : partitionOf(key, stream.partitions)
 
 /** As `recordKey`, with null where the key cannot be encoded: such an event becomes a dead letter of its views. */
 export function recordKeyOrNull(stream: StreamDefinition, field: (name: string) => Scalar): Uint8Array | null {
