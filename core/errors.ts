@@ -114,6 +114,11 @@ export const errorCodes = {
     'Derived state has another format version.',
     'It is rebuilt from the log; run `tidemark rebuild` if that was interrupted.',
   ),
+  FS_LOG_UNAVAILABLE: entry(
+    'unavailable',
+    'The log cannot be written: the disk is full or fails.',
+    'Make room or mend the disk; what was acknowledged is safe. Call again.',
+  ),
   FS_ROW_CORRUPT: entry(
     'data',
     'A stored row fails its checksum.',

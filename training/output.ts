@@ -1,11 +1,11 @@
 import type { Catalog } from '../core/definition/catalog.ts'
 import type { ServiceDefinition } from '../core/definition/types.ts'
-import { hasValue, Status, type FeatureColumn } from '../core/engine/feature-column.ts'
+import { type FeatureColumn } from '../core/engine/feature-column.ts'
 import { featureColumnName } from '../core/engine/matrix.ts'
 import { FeatureStoreError } from '../core/errors.ts'
 import type { Position } from '../core/event/position.ts'
 import { trainingSetLineage, type Metadata } from '../core/lineage/lineage.ts'
-import { fileColumn, type FileColumn, type NamedColumn } from '../schemas/arrow/columns.ts'
+import { fileColumn, type NamedColumn } from '../schemas/arrow/columns.ts'
 import { contentDigest } from '../schemas/arrow/digest.ts'
 import { writeArrowFile } from '../schemas/arrow/write.ts'
 import { csvChunks } from '../schemas/csv/write.ts'
@@ -40,7 +40,7 @@ export function describeDataset(options: OutputOptions): DatasetOutput {
   const { catalog, service, labels, position } = options
   const named = [
     ...labelColumns(labels),
-    ...options.columns.map((column) => ({ name: featureColumnName(column.name), column: featureFileColumn(column) })),
+    ...options.columns.map((column) => ({ name: featureColumnName(column.name), column: fileColumn(column) })),
   ]
   const names = named.map(({ name }) => name)
   const twice = names.find((name, index) => names.indexOf(name) !== index)
@@ -83,13 +83,4 @@ function labelColumns(labels: LabelSet): NamedColumn[] {
       ? []
       : [{ name: labelName, column: { type: 'bool', values: labels.label, nulls: null } as const }]),
   ]
-}
-
-/** A feature as a file holds it: a count that was never set is the zero of its column, not a null. */
-function featureFileColumn(column: FeatureColumn): FileColumn {
-  if (column.counts !== true) return fileColumn(column)
-  const statuses = column.statuses.map((status) =>
-    hasValue(status) || status === Status.NOT_FOUND ? Status.PRESENT : status,
-  )
-  return fileColumn({ ...column, statuses })
 }

@@ -86,7 +86,7 @@ export class PartitionWriter extends PartitionFiles {
       this.file.write(bytes, segment.size)
     } catch (cause) {
       this.undo(segment.size, cause)
-      throw new FeatureStoreError('FS_INTERNAL', `${segment.path} cannot be written`, {
+      throw new FeatureStoreError('FS_LOG_UNAVAILABLE', `${segment.path} cannot be written`, {
         cause,
         remedy: 'Make room on the disk, or mend it, and append again.',
       })

@@ -3,7 +3,7 @@ import type { Scalar } from '../event/types.ts'
 import { interpret } from '../expression/interpret.ts'
 import { fieldsOf } from '../expression/expression.ts'
 import { ColumnBuilder } from './column-builder.ts'
-import { Status, hasValue, valueAt, type FeatureColumn } from './feature-column.ts'
+import { Status, valueAt, type FeatureColumn } from './feature-column.ts'
 
 /** What an expression of a service reads from a feature's value: counts and integer sums as float64. */
 export const derivedInput = (value: ReturnType<typeof valueAt>): Scalar =>
@@ -41,9 +41,7 @@ export function deriveColumn(
     const value = interpret(definition.expression, (field) => {
       if (field.startsWith('request.')) return derivedInput(request(field.slice('request.'.length), row))
       const column = columns.get(field.replace('.', ':')) as FeatureColumn
-      return hasValue(column.statuses[row] as number) || column.counts === true
-        ? derivedInput(valueAt(column, row))
-        : null
+      return derivedInput(valueAt(column, row))
     })
     if (value === null) builder.setStatus(row, Status.NULL)
     else builder.setValue(row, value)

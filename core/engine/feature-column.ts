@@ -66,10 +66,15 @@ function scalarAt(values: ScalarValues, index: number): string | boolean | numbe
   }
 }
 
+/** Whether a row has a value: its status says so, or it is a count of nothing, which is 0. */
+export function carriesValue({ statuses, counts }: FeatureColumn, row: number): boolean {
+  const status = statuses[row] as number
+  return hasValue(status) || (counts === true && status === Status.NOT_FOUND)
+}
+
 /** The value of a row, null where its status carries none. */
 export function valueAt(column: FeatureColumn, row: number): FeatureValue {
-  const status = column.statuses[row] as number
-  if (!hasValue(status) && !(column.counts === true && status === Status.NOT_FOUND)) return null
+  if (!carriesValue(column, row)) return null
   const values = column.values
   if (values.type !== 'list') return scalarAt(values, row)
   const from = row === 0 ? 0 : (values.ends[row - 1] as number)

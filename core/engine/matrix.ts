@@ -9,7 +9,7 @@ import { referenceText, type ServiceDefinition } from '../definition/types.ts'
 import { FeatureStoreError } from '../errors.ts'
 import type { Column, Scalar, ScalarType } from '../event/types.ts'
 import { typeOf } from '../expression/types.ts'
-import { hasValue, Status, type FeatureColumn, type ScalarValues } from './feature-column.ts'
+import { carriesValue, hasValue, type FeatureColumn, type ScalarValues } from './feature-column.ts'
 
 /** One column of the matrix. */
 export type MatrixInput =
@@ -118,12 +118,9 @@ function put({ matrix, width, at }: Target, row: number, value: number): void {
 }
 
 function fillScalars(into: Target, column: FeatureColumn, rows: number): void {
-  const { statuses, counts } = column
   const values = (column.values as ScalarValues).values
   for (let row = 0; row < rows; row++) {
-    const status = statuses[row] as number
-    // A count that was never set is the zero of its column.
-    if (hasValue(status) || (counts === true && status === Status.NOT_FOUND)) put(into, row, Number(values[row]))
+    if (carriesValue(column, row)) put(into, row, Number(values[row]))
   }
 }
 

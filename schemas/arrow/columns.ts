@@ -1,5 +1,5 @@
 import {
-  hasValue,
+  carriesValue,
   type FeatureColumn,
   type ListValues,
   type ScalarValues,
@@ -31,7 +31,7 @@ export const valueTypeOf = (column: FileColumn): ValueType =>
 /** A column as a file holds it: statuses become nulls, strings become codes. */
 export function fileColumn(column: FileColumn | FeatureColumn): FileColumn {
   if (!('statuses' in column)) return column
-  const nulls = nullsOf(column.statuses)
+  const nulls = nullsOf(column)
   const { values } = column
   if (values.type === 'list') return { ...values, nulls }
   return scalarColumn(values, nulls)
@@ -61,10 +61,11 @@ export function stringColumn(values: readonly (string | null)[], nulls: NullMask
   return { type: 'string', values: codes, table: { strings }, nulls }
 }
 
-function nullsOf(statuses: Uint8Array): NullMask {
+function nullsOf(column: FeatureColumn): NullMask {
+  const { statuses } = column
   let nulls: Uint8Array | null = null
   for (let row = 0; row < statuses.length; row++) {
-    if (hasValue(statuses[row] as number)) continue
+    if (carriesValue(column, row)) continue
     nulls ??= new Uint8Array(statuses.length)
     nulls[row] = 1
   }

@@ -70,6 +70,7 @@ export function toColumn(column: FeatureColumn): FeatureColumnMessage {
     statuses,
     errors: errors.map(({ row, code }) => create(RowErrorSchema, { row, code })),
     values: valuesFor(values),
+    counts: column.counts === true,
   })
 }
 
@@ -118,7 +119,7 @@ export function fromColumn(message: FeatureColumnMessage, rows: number): Feature
     row,
     code: isErrorCode(code) ? code : ('FS_INTERNAL' as const),
   }))
-  return { name, type, fingerprint, statuses, values, errors }
+  return { name, type, fingerprint, statuses, values, ...(message.counts ? { counts: true } : {}), errors }
 }
 
 function positionFor(position: Position): MessageInitShape<typeof PositionSchema> {

@@ -16,6 +16,7 @@ import { ReverseWriter } from './reverse-writer.ts'
 /** Field numbers of the value types, in FeatureColumn and in Lists. */
 const valueFields = { float64: 5, int32: 6, int64: 7, string: 8, bool: 9, timestamp: 10 } as const
 const listField = 11
+const countsField = 12
 
 const bytesOf = ({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Array =>
   new Uint8Array(buffer, byteOffset, byteLength)
@@ -76,6 +77,7 @@ function writeValues(writer: ReverseWriter, values: ScalarValues | ListValues): 
 
 function writeColumn(writer: ReverseWriter, column: FeatureColumn): void {
   const before = writer.written
+  int64(writer, countsField, column.counts === true ? 1 : 0)
   writeValues(writer, column.values)
   for (const { row, code } of column.errors.toReversed()) {
     const beforeError = writer.written

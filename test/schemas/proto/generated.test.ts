@@ -86,6 +86,7 @@ describe('schemas/proto', () => {
       'bools',
       'timestamps',
       'lists',
+      'counts',
     ])
   })
 

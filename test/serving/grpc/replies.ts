@@ -43,14 +43,16 @@ const column = (rows: number): fc.Arbitrary<FeatureColumn> =>
       name: fc.constantFrom('v:a', 'v:b', 'größe'),
       fingerprint: fc.constantFrom('', 'ab'.repeat(32)),
       statuses: fc.array(fc.constantFrom(...Object.values(Status)), exactly(rows)),
+      counts: fc.boolean(),
       values: values(rows),
       code: fc.constantFrom(...codes),
     })
-    .map(({ name, fingerprint, statuses, values, code }) => {
+    .map(({ name, fingerprint, statuses, counts, values, code }) => {
       const type: ValueType =
         values.type === 'list' ? { kind: 'list', of: values.items.type } : { kind: 'scalar', type: values.type }
       const errors = statuses.flatMap((status, row) => (status === Status.ERROR ? [{ row, code }] : []))
-      return { name, type, fingerprint, statuses: Uint8Array.from(statuses), values, errors }
+      const counting = counts ? { counts: true as const } : {}
+      return { name, type, fingerprint, statuses: Uint8Array.from(statuses), values, ...counting, errors }
     })
 
 const position: fc.Arbitrary<Position> = fc

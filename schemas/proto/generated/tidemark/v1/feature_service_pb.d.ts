@@ -385,6 +385,13 @@ export declare type FeatureColumn = Message<"tidemark.v1.FeatureColumn"> & {
     value: Lists;
     case: "lists";
   } | { case: undefined; value?: undefined };
+
+  /**
+   * A count: where nothing is visible (NOT_FOUND) its value is 0, not none.
+   *
+   * @generated from field: bool counts = 12;
+   */
+  counts: boolean;
 };
 
 /**
