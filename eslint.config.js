@@ -19,5 +19,30 @@ export default tseslint.config(
       'prefer-const': 'error',
     },
   },
+  {
+    // Core is pure: clock, randomness and the world arrive as parameters.
+    files: ['core/**/*.ts'],
+    rules: {
+      'no-restricted-globals': [
+        'error',
+        'process',
+        'performance',
+        'setTimeout',
+        'setInterval',
+        'setImmediate',
+        'fetch',
+        'crypto',
+      ],
+      'no-restricted-properties': [
+        'error',
+        { object: 'Date', property: 'now' },
+        { object: 'Math', property: 'random' },
+      ],
+      'no-restricted-syntax': [
+        'error',
+        { selector: 'NewExpression[callee.name="Date"][arguments.length=0]', message: 'Core reads no clock.' },
+      ],
+    },
+  },
   { files: ['cli/**', 'scripts/**', 'benchmarks/**', 'examples/**', 'test/**'], rules: { 'no-console': 'off' } },
 )

@@ -1,5 +1,4 @@
 import { existsSync, readFileSync } from 'node:fs'
-import { createInterface } from 'node:readline'
 import { request, type IncomingMessage } from 'node:http'
 import { Readable } from 'node:stream'
 import { FeatureStoreError, errorCodes, type ErrorCode } from '../core/errors.ts'
@@ -7,6 +6,7 @@ import type { RegistryEvent } from '../core/registry/events.ts'
 import type { AppendReport } from '../worker/ingest/append.ts'
 import type { ImportReport } from '../worker/ingest/import.ts'
 import type { ImportRequest, Ingest } from './ingest.ts'
+import { linesOf } from './lines.ts'
 
 /** How to reach a running `up`: a file that only its owner can read. */
 export interface ControlFile {
@@ -100,11 +100,18 @@ class RemoteIngest implements Ingest {
       body.on('error', (error) => call.destroy(error))
       body.pipe(call)
     })
-    for await (const text of createInterface({ input: response })) {
-      const line = JSON.parse(text) as ControlLine
-      if ('progress' in line) onProgress?.(line.progress.done, line.progress.total)
-      else if ('error' in line) throw toError(line.error)
-      else return line.result
+    try {
+      for await (const text of linesOf(response)) {
+        const line = JSON.parse(text) as ControlLine
+        if ('progress' in line) onProgress?.(line.progress.done, line.progress.total)
+        else if ('error' in line) throw toError(line.error)
+        else return line.result
+      }
+    } catch (error) {
+      if (error instanceof FeatureStoreError) throw error
+      // The connection broke; said below.
+    } finally {
+      body.destroy()
     }
     throw new FeatureStoreError(
       'FS_SERVER_UNAVAILABLE',

@@ -1,13 +1,16 @@
 import { randomBytes, timingSafeEqual } from 'node:crypto'
 import { rmSync, writeFileSync } from 'node:fs'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
-import { createInterface } from 'node:readline'
 import { text } from 'node:stream/consumers'
 import type { AddressInfo } from 'node:net'
 import { FeatureStoreError } from '../core/errors.ts'
 import type { RegistryEvent } from '../core/registry/events.ts'
 import type { ControlFile, ControlLine } from './control-client.ts'
 import type { ImportRequest, LocalIngest } from './ingest.ts'
+import { linesOf } from './lines.ts'
+
+/** How long callers have to finish when this process ends. */
+const graceMs = 1_000
 
 /**
  * Takes `append`, `import` and `apply` of other processes while this one holds the log: HTTP on loopback, a random port
@@ -28,6 +31,8 @@ export async function startControl(path: string, ingest: LocalIngest, grpc: stri
     }
     void answer(request, response, ingest, inTurn)
   })
+  // Lines may come for hours.
+  server.requestTimeout = 0
   await new Promise<void>((resolve, reject) => {
     server.on('error', reject)
     server.listen(0, '127.0.0.1', resolve)
@@ -38,7 +43,9 @@ export async function startControl(path: string, ingest: LocalIngest, grpc: stri
     async [Symbol.asyncDispose]() {
       rmSync(path, { force: true })
       server.closeIdleConnections()
+      const timer = setTimeout(() => server.closeAllConnections(), graceMs)
       await new Promise((resolve) => server.close(resolve))
+      clearTimeout(timer)
       await queue
     },
   }
@@ -65,7 +72,7 @@ async function answer(
         break
       case '/append':
         // Not in turn: its lines may come for hours, and each append of them is whole by itself.
-        say({ result: await ingest.append(url.searchParams.get('stream') ?? '', createInterface({ input: request })) })
+        say({ result: await ingest.append(url.searchParams.get('stream') ?? '', linesOf(request)) })
         break
       case '/import': {
         const wanted = JSON.parse(await text(request)) as ImportRequest
@@ -89,4 +96,6 @@ async function answer(
     say({ error: { code: known.code, message: known.message, remedy: known.remedy } })
   }
   response.end()
+  // What the caller still sends is of no use, but it must get rid of it to read the answer.
+  request.resume()
 }

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync } from 'node:fs'
+import { existsSync, mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { openEmbeddedClickHouse, type EmbeddedClickHouse } from '../connectors/chdb/index.ts'
 import {
@@ -51,14 +51,26 @@ function withSchemas(project: Project, log: EmbeddedLog): OpenLog {
   }
 }
 
-/** The online rows of the project's definitions. Errors: FS_NOT_READY for a reader before the first worker. */
-export const openOnline = (project: Project, mode: 'read' | 'write'): Promise<LmdbOnlineStore> =>
-  openOnlineStore(project.paths.online, {
-    mode,
-    generation: project.generation,
-    logger: createLogger('online'),
-    random: systemRandom,
-  })
+/**
+ * The online rows of the project's definitions. A writer, who holds the worker's lock, begins anew where the store is
+ * damaged in what it says about itself: all of it is derived from the log.
+ *
+ * Errors: FS_NOT_READY for a reader before the first worker, FS_ROW_CORRUPT for a reader of a damaged store.
+ */
+export async function openOnline(project: Project, mode: 'read' | 'write'): Promise<LmdbOnlineStore> {
+  const logger = createLogger('online')
+  const folder = project.paths.online
+  const open = (): Promise<LmdbOnlineStore> =>
+    openOnlineStore(folder, { mode, generation: project.generation, logger, random: systemRandom })
+  try {
+    return await open()
+  } catch (error) {
+    if (mode === 'read' || !(error instanceof FeatureStoreError && error.code === 'FS_ROW_CORRUPT')) throw error
+    logger.warn('online.reset', { folder, reason: error.message })
+    for (const file of ['data.mdb', 'lock.mdb']) rmSync(join(folder, file), { force: true })
+    return open()
+  }
+}
 
 export interface OpenOffline extends AsyncDisposable {
   readonly engine: EmbeddedClickHouse

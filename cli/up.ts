@@ -60,31 +60,43 @@ export async function runUp(project: Project, options: UpOptions): Promise<void>
   await using open = await openLogToWrite(project, 'tidemark up')
   requireApplied(project, await loadRegistry(open.log))
   for (const [stream, { partitions }] of project.catalog.streams) await open.log.create(stream, { partitions })
-  let caughtUp = (): void => {}
-  const ready = new Promise<void>((resolve) => (caughtUp = resolve))
+  const stop = new AbortController()
+  const running = AbortSignal.any([signal, stop.signal])
+  const keep = (args: readonly string[], onMessage: (message: ChildMessage) => void): Promise<void> =>
+    keepRunning(project, args, running, logger, onMessage).catch((error: unknown) => {
+      stop.abort()
+      throw error
+    })
+  let begin = (): void => {}
+  const begun = new Promise<void>((resolve) => (begin = resolve))
   let address = (_text: string): void => {}
   const serving = new Promise<string>((resolve) => (address = resolve))
-  const worker = keepRunning(project, ['worker'], signal, logger, (message) => {
-    if (message.kind === 'progress' && message.projection === 'online') caughtUp()
-  })
-  await Promise.race([ready, aborted(signal)])
-  const serve = keepRunning(
-    project,
-    ['serve', ...(options.port === undefined ? [] : ['--port', String(options.port)])],
-    signal,
-    logger,
-    (message) => {
-      if (message.kind === 'serving') address(message.address)
-    },
-  )
-  const grpc = await Promise.race([serving, aborted(signal)])
+  const children = [
+    keep(['worker'], (message) => {
+      if (message.kind === 'progress' && message.projection === 'online') begin()
+    }),
+  ]
+  await Promise.race([begun, aborted(running)])
+  if (!running.aborted) {
+    children.push(
+      keep(['serve', ...(options.port === undefined ? [] : ['--port', String(options.port)])], (message) => {
+        if (message.kind === 'serving') address(message.address)
+      }),
+    )
+  }
+  const grpc = await Promise.race([serving, aborted(running)])
   if (typeof grpc === 'string') {
     await using _control = await startControl(project.paths.control, new LocalIngest(project, open), grpc)
     options.onReady(grpc)
-    await aborted(signal)
+    await aborted(running)
   }
-  await Promise.all([worker, serve])
+  const ended = await Promise.allSettled(children)
+  const failed = ended.find((result) => result.status === 'rejected')
+  if (failed !== undefined) throw failed.reason
 }
+
+/** Exit code of a command whose caller has something to correct: starting it again would not help. */
+const hopeless = 2
 
 async function keepRunning(
   project: Project,
@@ -102,6 +114,7 @@ async function keepRunning(
     const code = await exitOf(child)
     signal.removeEventListener('abort', end)
     if (signal.aborted) return
+    if (code === hopeless) throw endedEarly(`the ${args[0]}`, code)
     if (performance.now() - startedMs > restartMsMax) waitMs = restartMsMin
     logger.warn('child.ended', { command: args[0], code, againInMs: waitMs })
     await sleeper(signal)(waitMs)

@@ -189,7 +189,6 @@ export const errorCodes = {
     "Correct the producer's clock.",
   ),
   FS_DEAD_KEY: entry('data', 'The entity key is null or longer than 1,024 bytes.', 'Correct the producer.'),
-  FS_DEAD_OPERATION: entry('data', 'The operation is unknown or the stream does not take it.', 'Correct the producer.'),
 } as const satisfies Record<string, CodeEntry>
 
 export type ErrorCode = keyof typeof errorCodes

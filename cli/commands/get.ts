@@ -48,7 +48,15 @@ export function addGet(program: Command): void {
     )
 }
 
-/** A reply as JSON: one object per row, statuses beside the values. */
+/** Codes of the features of a row whose status is ERROR. */
+function errorsOf(reply: LookupReply, row: number): Record<string, string> {
+  const errors: Record<string, string> = {}
+  for (const column of reply.columns)
+    for (const error of column.errors) if (error.row === row) errors[column.name] = error.code
+  return errors
+}
+
+/** A reply as JSON: one object per row, statuses beside the values, and the codes of errors. */
 export const replyJson = (reply: LookupReply): unknown => ({
   asOf: formatInstant(reply.asOfMs),
   asOfMs: reply.asOfMs,
@@ -60,6 +68,7 @@ export const replyJson = (reply: LookupReply): unknown => ({
     statuses: Object.fromEntries(
       reply.columns.map((column) => [column.name, statusName(column.statuses[row] as number)]),
     ),
+    errors: errorsOf(reply, row),
   })),
 })
 

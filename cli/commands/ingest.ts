@@ -1,11 +1,13 @@
 import { createReadStream } from 'node:fs'
 import { resolve } from 'node:path'
-import { createInterface } from 'node:readline'
+import type { Readable } from 'node:stream'
 import type { Command } from 'commander'
 import { streamOf } from '../../core/definition/catalog.ts'
+import { FeatureStoreError } from '../../core/errors.ts'
 import { encodeToken } from '../../core/event/position.ts'
 import { action, withCommon, type CommonOptions } from '../command.ts'
 import { openIngest } from '../ingest.ts'
+import { linesOf } from '../lines.ts'
 import { grouped, print, printJson, Progress, seconds } from '../terminal.ts'
 
 export function addImport(program: Command): void {
@@ -32,7 +34,7 @@ export function addImport(program: Command): void {
             (done, total) => progress.update(done, total),
           )
           const ms = progress.end()
-          if (options.json === true) return printJson(report)
+          if (options.json === true) return printJson({ ...report, through: ingest.through })
           if (report.appended === 0) print(`${grouped(report.rows)} rows of ${file} are in stream ${stream} already`)
           else
             print(
@@ -50,6 +52,15 @@ export function addImport(program: Command): void {
     )
 }
 
+/** Errors: FS_FILE_INVALID. */
+async function* readLines(input: Readable, file = 'standard input'): AsyncGenerator<string> {
+  try {
+    yield* linesOf(input)
+  } catch (cause) {
+    throw new FeatureStoreError('FS_FILE_INVALID', `${file} cannot be read`, { cause })
+  }
+}
+
 export function addAppend(program: Command): void {
   withCommon(program.command('append'))
     .summary('events from NDJSON into the log')
@@ -63,9 +74,9 @@ export function addAppend(program: Command): void {
         streamOf(project.catalog, stream)
         await using ingest = await openIngest(project, 'tidemark append')
         const input = file === undefined ? process.stdin : createReadStream(file)
-        const report = await ingest.append(stream, createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY }))
+        const report = await ingest.append(stream, readLines(input, file)).finally(() => input.destroy())
         const token = encodeToken(report.position)
-        if (options.json === true) return printJson({ ...report, token })
+        if (options.json === true) return printJson({ ...report, token, through: ingest.through })
         print(
           `${grouped(report.appended)} events appended to ${stream}${ingest.through === null ? '' : ` through up (process ${ingest.through})`}`,
         )

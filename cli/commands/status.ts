@@ -5,8 +5,7 @@ import { isApplied } from '../../core/registry/decide.ts'
 import { formatInstant } from '../../core/time/time.ts'
 import { logPosition } from '../../worker/run.ts'
 import { action, withCommon, type CommonOptions } from '../command.ts'
-import { readControlFile } from '../control-client.ts'
-import { lockHolder } from '../../connectors/kit/file-lock.ts'
+import { connectControl, readControlFile } from '../control-client.ts'
 import { openLogToRead, openOffline, openOnline } from '../stores.ts'
 import { grouped, print, printJson, table } from '../terminal.ts'
 import { readRegistry } from './definitions.ts'
@@ -32,7 +31,7 @@ export function addStatus(program: Command): void {
           project: project.folder,
           logId: open.log.logId,
           applied: isApplied(project.catalog, registry),
-          up: runningUp(project.paths.control, project.paths.workerLock),
+          up: await runningUp(project.paths.control),
           streams: await Promise.all(
             streams.map(async (stream) => ({
               stream,
@@ -106,7 +105,8 @@ async function onlineStatus(project: Parameters<typeof openOnline>[0]) {
   }
 }
 
-function runningUp(control: string, workerLock: string): { readonly pid: number; readonly grpc: string } | null {
+/** After a kill its file is left behind, so it is asked. */
+async function runningUp(control: string): Promise<{ readonly pid: number; readonly grpc: string } | null> {
   const file = readControlFile(control)
-  return file === null || lockHolder(workerLock) === null ? null : { pid: file.pid, grpc: file.grpc }
+  return file === null || (await connectControl(control)) === null ? null : { pid: file.pid, grpc: file.grpc }
 }

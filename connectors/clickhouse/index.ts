@@ -13,6 +13,5 @@ export {
   insertRowsMax,
   type OfflineStoreOptions,
   openOfflineStore,
-  type PendingInsert,
   type PrepareReport,
 } from './offline-store.ts'

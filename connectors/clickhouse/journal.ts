@@ -6,16 +6,8 @@
  */
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Offset } from '../../core/event/position.ts'
 import { FeatureStoreError } from '../../core/errors.ts'
-
-export interface PendingInsert {
-  readonly stream: string
-  readonly partition: number
-  readonly epoch: number
-  readonly first: Offset
-  readonly next: Offset
-}
+import type { PendingInsert } from '../../core/ports/offline-store.ts'
 
 interface Entry extends PendingInsert {
   readonly logId: string

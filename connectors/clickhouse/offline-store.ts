@@ -15,6 +15,7 @@ import type {
   EventTable,
   InsertOutcome,
   OfflineStore,
+  PendingInsert,
 } from '../../core/ports/offline-store.ts'
 import { type DecodedColumn, int64ToNumbers, type NativeBlock } from '../../schemas/sql/native.ts'
 import { type ClickHouseClient, type QueryParams, quoteName } from './client.ts'
@@ -28,9 +29,7 @@ import {
   tableComment,
   tableName,
 } from './event-table.ts'
-import { InsertJournal, type PendingInsert } from './journal.ts'
-
-export { type PendingInsert } from './journal.ts'
+import { InsertJournal } from './journal.ts'
 
 export interface OfflineStoreOptions {
   /** Where ranges under way are journalled; one writer at a time. null: to read only. */
@@ -48,11 +47,6 @@ export interface PrepareReport {
 export interface ClickHouseOfflineStore extends OfflineStore {
   /** `prepare`, telling what it did. */
   prepareTables(tables: readonly EventTable[]): Promise<PrepareReport>
-  /**
-   * Ranges sent and not acknowledged. Each must be given to `insert` again, exactly as it is, before anything else of
-   * its partition; `positions` stands at its `first` until then.
-   */
-  pending(stream: string): readonly PendingInsert[]
 }
 
 /** Of one insert: it must stay one block of the engine and one body in memory. */

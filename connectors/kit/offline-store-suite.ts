@@ -5,7 +5,8 @@ import type { EventBatch } from '../../core/event/batch.ts'
 import { offset, type Position } from '../../core/event/position.ts'
 import type { Column, FieldType, Scalar } from '../../core/event/types.ts'
 import type { EventHistory, EventQuery, EventTable, OfflineStore } from '../../core/ports/offline-store.ts'
-import { columnOf, scalarAt } from '../memory/offline-store.ts'
+import { scalarAt } from '../../core/event/column.ts'
+import { columnOf } from '../memory/offline-store.ts'
 
 export interface OpenedOfflineStore {
   readonly store: OfflineStore

@@ -2,6 +2,7 @@
 import { unreachable } from '../../core/brand.ts'
 import { FeatureStoreError } from '../../core/errors.ts'
 import type { EventBatch } from '../../core/event/batch.ts'
+import { scalarAt } from '../../core/event/column.ts'
 import { nextOffset, offset, offsetZero, type PartitionPosition } from '../../core/event/position.ts'
 import type { Column, FieldType, Scalar } from '../../core/event/types.ts'
 import type {
@@ -132,24 +133,6 @@ function rowOf(batch: EventBatch, row: number, fields: EventTable['fields']): Ro
     fields: Object.fromEntries(
       Object.keys(fields).map((name) => [name, scalarAt(batch.columns[name] as Column, row)] as const),
     ),
-  }
-}
-
-/** One value of a column as people write it. */
-export function scalarAt(column: Column, row: number): Scalar {
-  if (column.nulls?.[row] === 1) return null
-  switch (column.type) {
-    case 'string':
-      return column.table.strings[column.values[row] as number] as string
-    case 'bool':
-      return column.values[row] === 1
-    case 'int32':
-    case 'int64':
-    case 'float64':
-    case 'timestamp':
-      return column.values[row] as number | bigint
-    default:
-      return unreachable(column)
   }
 }
 

@@ -18,7 +18,7 @@ export interface Stream<F extends FieldMap> extends StreamDefinition {
 export interface StreamOptions<F extends FieldMap> {
   readonly fields: F
   readonly eventTime: { [K in keyof F]: F[K]['type'] extends 'timestamp' ? K : never }[keyof F] & string
-  /** Fields of the record key (default: none, partitions are then filled by the hash of the whole row's key: partition 0). */
+  /** Fields of the record key, whose hash chooses the partition. Default: none; events go to partition 0 then, unless they name another. */
   readonly key?: readonly (keyof F & string)[]
   /** Default 1. */
   readonly partitions?: number

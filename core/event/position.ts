@@ -1,4 +1,5 @@
 import type { Brand } from '../brand.ts'
+import { FeatureStoreError } from '../errors.ts'
 
 /** Index of a record in its partition, from 0. */
 export type Offset = Brand<number, 'Offset'>
@@ -63,5 +64,33 @@ export function covers(a: Position, b: Position): boolean {
 
 export const samePosition = (a: Position, b: Position): boolean => a.logId === b.logId && covers(a, b) && covers(b, a)
 
+/** The part of a position that concerns these streams. */
+export const ofStreams = ({ logId, streams }: Position, names: readonly string[]): Position => ({
+  logId,
+  streams: Object.fromEntries(Object.entries(streams).filter(([stream]) => names.includes(stream))),
+})
+
 /** The opaque token of a reply: base64url of the position. */
 export const encodeToken = (position: Position): string => Buffer.from(JSON.stringify(position)).toString('base64url')
+
+/** Errors: FS_REQUEST_INVALID. */
+export function decodeToken(token: string): Position {
+  try {
+    const parsed = JSON.parse(Buffer.from(token, 'base64url').toString()) as Partial<Position> | null
+    const streams = Object.entries(parsed?.streams ?? {})
+    if (
+      typeof parsed?.logId === 'string' &&
+      typeof parsed.streams === 'object' &&
+      streams.every(([, partitions]) => Array.isArray(partitions) && partitions.every(isPartitionPosition))
+    )
+      return { logId: parsed.logId, streams: Object.fromEntries(streams) }
+  } catch {
+    // falls through to the one error
+  }
+  throw new FeatureStoreError('FS_REQUEST_INVALID', 'that is no token of a reply')
+}
+
+const isPartitionPosition = (value: unknown): value is PartitionPosition => {
+  const { epoch, next } = (value ?? {}) as Partial<PartitionPosition>
+  return Number.isSafeInteger(epoch) && Number.isSafeInteger(next) && (next as number) >= 0
+}

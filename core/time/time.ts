@@ -1,16 +1,4 @@
-import type { Brand } from '../brand.ts'
 import { FeatureStoreError } from '../errors.ts'
-
-/** When it happened: epoch milliseconds, UTC. A declared field of the payload. */
-export type EventTimeMs = Brand<number, 'EventTimeMs'>
-/** When the log had it: epoch milliseconds, UTC, never decreasing within a partition. */
-export type KnownAtMs = Brand<number, 'KnownAtMs'>
-
-export const eventTimeMs = (epochMs: number): EventTimeMs => epochMs as EventTimeMs
-export const knownAtMs = (epochMs: number): KnownAtMs => epochMs as KnownAtMs
-
-/** Knows everything: an as-of without a bound on knowledge. */
-export const everythingKnown = knownAtMs(Number.POSITIVE_INFINITY)
 
 export const minuteMs = 60_000
 export const hourMs = 60 * minuteMs

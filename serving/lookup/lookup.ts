@@ -1,20 +1,27 @@
-import { ttlStart, type AsOf } from '../../core/asof/visible.ts'
+import type { AsOf } from '../../core/asof/visible.ts'
 import type { Catalog } from '../../core/definition/catalog.ts'
 import type { ColumnBuilder } from '../../core/engine/column-builder.ts'
 import { deriveColumn } from '../../core/engine/derive.ts'
 import type { EntityColumns } from '../../core/engine/entity-columns.ts'
 import type { FeatureColumn } from '../../core/engine/feature-column.ts'
-import { columnsFromHistory } from '../../core/engine/from-history.ts'
-import type { ViewPlan } from '../../core/engine/plan.ts'
 import { decodeRow } from '../../core/engine/row.ts'
 import { FeatureStoreError, type ErrorCode } from '../../core/errors.ts'
-import { encodeKey, shardOf } from '../../core/event/key.ts'
-import { covers, emptyPosition, encodeToken, meet, recordCount, type Position } from '../../core/event/position.ts'
-import type { FieldType, Scalar } from '../../core/event/types.ts'
+import { shardOf } from '../../core/event/key.ts'
+import {
+  covers,
+  decodeToken,
+  encodeToken,
+  meet,
+  ofStreams,
+  recordCount,
+  samePosition,
+  type Position,
+} from '../../core/event/position.ts'
 import type { Clock } from '../../core/ports/environment.ts'
-import type { EventQuery, OfflineStore } from '../../core/ports/offline-store.ts'
+import type { OfflineStore } from '../../core/ports/offline-store.ts'
 import type { OnlineStore, RowRead } from '../../core/ports/online-store.ts'
-import { earliestMs, latestMs } from '../../core/time/time.ts'
+import { checkRequest, viewRows, type ViewRows } from './check-request.ts'
+import { fromHistory, History, type OfflineHistory } from './history.ts'
 import { parseReference, planFeatures, planService, type ServicePlan } from './service-plan.ts'
 import type { FeatureLookup, LookupReply, LookupRequest } from './types.ts'
 
@@ -22,10 +29,7 @@ export interface LookupOptions {
   readonly catalog: Catalog
   readonly online: OnlineStore
   /** The full history, opened when a row cannot answer. */
-  readonly offline: () => Promise<{
-    readonly store: OfflineStore
-    readonly position: (streams: readonly string[]) => Promise<Position>
-  }>
+  readonly offline: () => Promise<OfflineHistory>
   readonly clock: Clock
   readonly shards: number
   readonly historyMs: number
@@ -33,10 +37,9 @@ export interface LookupOptions {
   readonly sleep: (ms: number) => Promise<void>
 }
 
-/** The rows of one view for a request: one key per request row, or the reason why there is none. */
-interface ViewRows {
-  readonly keys: readonly (Uint8Array | null)[]
-  readonly keyErrors: ReadonlyMap<number, ErrorCode>
+interface MissingRow {
+  readonly view: number
+  readonly row: number
 }
 
 /** What a caller wants applied, and until when (milliseconds of the clock) it waits for it. */
@@ -47,6 +50,9 @@ interface LeastPosition {
 
 const plansMax = 256
 const pollMs = 5
+const historyPollMs = 50
+/** Views are read one by one: a flush in between is seen by the later ones, and they are read again so often. */
+const readsMax = 8
 /** Queries of one request that run at the same time. */
 const offlineQueriesMax = 4
 
@@ -54,9 +60,11 @@ const offlineQueriesMax = 4
 export class Lookup implements FeatureLookup {
   readonly #options: LookupOptions
   readonly #plans = new Map<string, ServicePlan>()
+  readonly #history: History
 
   constructor(options: LookupOptions) {
     this.#options = options
+    this.#history = new History(options.offline)
   }
 
   /** The compiled plan of a service or a list of features. */
@@ -84,10 +92,10 @@ export class Lookup implements FeatureLookup {
     const rows = checkRequest(plan, request, this.#options.rowsMax)
     const views = plan.views.map((view) => viewRows(view, request, rows))
     const least = this.#leastOf(plan, request)
-    const { reads, position: online } = await this.#readOnline(plan, views, least)
+    const { reads, position } = await this.#readOnline(plan, views, least)
     const asOf = this.#asOf(plan, request, reads)
     const builders = plan.views.map(({ finisher }) => finisher.builders(rows))
-    const missing: { view: number; row: number }[] = []
+    const missing: MissingRow[] = []
     for (let view = 0; view < views.length; view++) {
       const { keys, keyErrors } = views[view] as ViewRows
       const { finisher } = plan.views[view] as ServicePlan['views'][number]
@@ -115,9 +123,8 @@ export class Lookup implements FeatureLookup {
         }
       })
     }
-    const offline =
-      missing.length === 0 ? null : await this.#finishOffline(plan, request, least, asOf, missing, builders)
-    const position = offline === null ? online : meet(online, offline)
+    if (missing.length > 0)
+      await this.#finishOffline(plan, request, least.untilMs, { asOf, position }, missing, builders)
     return {
       asOfMs: asOf.asOfMs,
       knownAsOfMs: Number.isFinite(asOf.knownAsOfMs) ? asOf.knownAsOfMs : null,
@@ -133,7 +140,7 @@ export class Lookup implements FeatureLookup {
     views: readonly ViewRows[],
     least: LeastPosition,
   ): Promise<{ reads: RowRead[]; position: Position }> {
-    for (;;) {
+    for (let tries = 1; ; tries++) {
       const reads = await Promise.all(
         views.map(({ keys }, view) => {
           const present = keys.filter((key) => key !== null)
@@ -145,7 +152,8 @@ export class Lookup implements FeatureLookup {
           )
         }),
       )
-      const position = await this.#positionOf(reads)
+      const { position, agreed } = await this.#positionOf(reads)
+      if (!agreed && tries < readsMax) continue
       if (await this.#isReached(position, least)) return { reads, position }
     }
   }
@@ -154,9 +162,7 @@ export class Lookup implements FeatureLookup {
   #leastOf(plan: ServicePlan, { minPosition, deadlineMs }: LookupRequest): LeastPosition {
     const untilMs = this.#options.clock.nowMs() + (deadlineMs ?? 5_000)
     if (minPosition === undefined) return { position: null, untilMs }
-    const { logId, streams } = parseToken(minPosition)
-    const relevant = Object.entries(streams).filter(([stream]) => plan.streams.includes(stream))
-    return { position: { logId, streams: Object.fromEntries(relevant) }, untilMs }
+    return { position: ofStreams(decodeToken(minPosition), plan.streams), untilMs }
   }
 
   /** Waits a little when it is not. Errors: FS_REQUEST_INVALID, FS_POSITION_NOT_REACHED. */
@@ -175,19 +181,19 @@ export class Lookup implements FeatureLookup {
     return false
   }
 
-  /** The least position behind the rows read; of shard 0 where no row was asked for. */
-  async #positionOf(reads: readonly RowRead[]): Promise<Position> {
+  /** The least position behind the rows read (of shard 0 where no row was asked for), and whether all stand there. */
+  async #positionOf(reads: readonly RowRead[]): Promise<{ readonly position: Position; readonly agreed: boolean }> {
     let position: Position | null = null
-    for (const read of reads) {
-      for (const shard of new Set(read.positions)) {
-        if (shard === null) throw notReady()
-        position = position === null ? shard.position : meet(position, shard.position)
-      }
+    let agreed = true
+    for (const shard of new Set(reads.flatMap((read) => read.positions))) {
+      if (shard === null) throw notReady()
+      agreed &&= position === null || samePosition(position, shard.position)
+      position = position === null ? shard.position : meet(position, shard.position)
     }
-    if (position !== null) return position
+    if (position !== null) return { position, agreed }
     const [first] = await this.#options.online.positions([0])
     if (first === undefined || first === null) throw notReady()
-    return first.position
+    return { position: first.position, agreed: true }
   }
 
   #asOf(plan: ServicePlan, request: LookupRequest, reads: readonly RowRead[]): AsOf {
@@ -204,43 +210,43 @@ export class Lookup implements FeatureLookup {
     return { asOfMs: Number.isFinite(newest) ? newest + 1 : this.#options.clock.nowMs(), knownAsOfMs }
   }
 
+  /** The rows that the online store cannot answer exactly, at the very position of the others. */
   async #finishOffline(
     plan: ServicePlan,
     request: LookupRequest,
-    least: LeastPosition,
-    asOf: AsOf,
-    missing: readonly { view: number; row: number }[],
+    untilMs: number,
+    at: { readonly asOf: AsOf; readonly position: Position },
+    missing: readonly MissingRow[],
     builders: readonly ColumnBuilder[][],
-  ): Promise<Position | null> {
-    let position: Position
-    let store: OfflineStore
+  ): Promise<void> {
+    const { asOf } = at
+    const position = ofStreams(at.position, plan.streams)
+    let store: OfflineStore | null = null
+    let code: ErrorCode = 'FS_POSITION_NOT_REACHED'
     try {
-      const offline = await this.#options.offline()
-      store = offline.store
-      do position = await offline.position(plan.streams)
-      while (!(await this.#isReached(position, least)))
+      for (store = await this.#history.covering(position); store === null && this.#options.clock.nowMs() < untilMs;) {
+        await this.#options.sleep(historyPollMs)
+        store = await this.#history.covering(position)
+      }
     } catch (error) {
-      if (error instanceof FeatureStoreError && error.code === 'FS_POSITION_NOT_REACHED') throw error
-      const code = error instanceof FeatureStoreError ? error.code : 'FS_OFFLINE_UNAVAILABLE'
-      for (const { view, row } of missing) setError(builders[view] as ColumnBuilder[], row, code)
-      return null
+      code = error instanceof FeatureStoreError ? error.code : 'FS_OFFLINE_UNAVAILABLE'
     }
     const queue = [...missing]
-    const work = async (): Promise<void> => {
+    const work = async (held: OfflineStore): Promise<void> => {
       for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
         const { finisher, keyFields } = plan.views[next.view] as ServicePlan['views'][number]
         const own = builders[next.view] as ColumnBuilder[]
         try {
           const key = Object.fromEntries(keyFields.map((field) => [field, request.entities[field]?.[next.row] ?? null]))
-          finisher.finish(await fromHistory(store, finisher.plan, key, asOf, position), asOf, own, next.row)
+          finisher.finish(await fromHistory(held, finisher.plan, key, asOf, position), asOf, own, next.row)
         } catch (error) {
           if (!(error instanceof FeatureStoreError)) throw error
           setError(own, next.row, error.code)
         }
       }
     }
-    await Promise.all(Array.from({ length: Math.min(offlineQueriesMax, missing.length) }, work))
-    return position
+    if (store === null) for (const { view, row } of missing) setError(builders[view] as ColumnBuilder[], row, code)
+    else await Promise.all(Array.from({ length: Math.min(offlineQueriesMax, missing.length) }, () => work(store)))
   }
 
   #columns(
@@ -260,158 +266,9 @@ export class Lookup implements FeatureLookup {
   }
 }
 
-/**
- * An entity's columns as of (T, K) from the full history: what the longest window reaches. Only when nothing there is
- * visible is anything older read, which tells a value of an empty window from EXPIRED and NOT_FOUND.
- */
-async function fromHistory(
-  store: OfflineStore,
-  plan: ViewPlan,
-  key: EventQuery['key'],
-  asOf: AsOf,
-  position: Position,
-): Promise<EntityColumns> {
-  const { asOfMs, knownAsOfMs } = asOf
-  const bounds = [
-    ...new Set(
-      [asOfMs, asOfMs - plan.reachMs, ttlStart(asOfMs, plan.view.ttlMs), earliestMs].map((bound) =>
-        Math.max(bound, earliestMs),
-      ),
-    ),
-  ].sort((a, b) => b - a)
-  for (let index = 1; ; index++) {
-    const toMs = bounds[index - 1] as number
-    const fromMs = bounds[index] ?? toMs
-    const history = await store.events({
-      stream: plan.stream.name,
-      key,
-      fromMs,
-      toMs,
-      knownAtMsMax: knownAsOfMs,
-      position,
-    })
-    const entity = columnsFromHistory(plan, history)
-    if (entity.count > 0 || index >= bounds.length - 1) return entity
-  }
-}
-
 const notReady = (): FeatureStoreError =>
   new FeatureStoreError('FS_NOT_READY', 'the online rows have not been built yet')
 
 function setError(builders: readonly ColumnBuilder[], row: number, code: ErrorCode): void {
   for (const builder of builders) builder.setError(row, code)
-}
-
-/** Errors: FS_REQUEST_INVALID. */
-export function parseToken(token: string): Position {
-  try {
-    const parsed = JSON.parse(Buffer.from(token, 'base64url').toString()) as Partial<Position>
-    const { logId, streams } = parsed
-    if (
-      typeof logId === 'string' &&
-      typeof streams === 'object' &&
-      streams !== null &&
-      Object.values(streams).every(arePositions)
-    )
-      return { ...emptyPosition(logId), streams }
-  } catch {
-    // falls through to the one error
-  }
-  throw new FeatureStoreError('FS_REQUEST_INVALID', 'minPosition is no token of a reply')
-}
-
-const arePositions = (partitions: unknown): boolean =>
-  Array.isArray(partitions) &&
-  partitions.every(
-    (position: unknown) =>
-      typeof position === 'object' && position !== null && 'next' in position && Number.isSafeInteger(position.next),
-  )
-
-/** Checks names, types and lengths; returns the number of rows. */
-function checkRequest(plan: ServicePlan, request: LookupRequest, rowsMax: number): number {
-  const invalid = (message: string): FeatureStoreError => new FeatureStoreError('FS_REQUEST_INVALID', message)
-  const lengths = new Map<string, number>()
-  const check = (
-    kind: string,
-    declared: Readonly<Record<string, FieldType>>,
-    given: Readonly<Record<string, readonly Scalar[]>>,
-  ): void => {
-    for (const name of Object.keys(given)) {
-      if (!(name in declared))
-        throw invalid(`${kind} ${name} is not asked for; what is: ${Object.keys(declared).join(', ') || 'nothing'}`)
-    }
-    for (const [name, field] of Object.entries(declared)) {
-      const values = given[name]
-      if (values === undefined) throw invalid(`${kind} ${name} (${field.type}) is missing`)
-      lengths.set(name, values.length)
-      if (kind === 'request field') values.forEach((value, row) => checkScalar(name, field, value, row))
-    }
-  }
-  check('key field', plan.entityFields, request.entities)
-  check('request field', plan.requestFields, request.request)
-  const distinct = new Set(lengths.values())
-  if (distinct.size > 1)
-    throw invalid(`columns differ in length: ${[...lengths].map(([name, length]) => `${name} ${length}`).join(', ')}`)
-  const rows = [...distinct][0] ?? 0
-  if (rows > rowsMax)
-    throw new FeatureStoreError('FS_LIMIT_EXCEEDED', `${rows} rows in one request; at most ${rowsMax} are allowed`)
-  for (const [name, timeMs] of [
-    ['asOfMs', request.asOfMs],
-    ['knownAsOfMs', request.knownAsOfMs],
-  ] as const) {
-    if (timeMs !== undefined && !(Number.isSafeInteger(timeMs) && timeMs >= earliestMs && timeMs <= latestMs)) {
-      throw new FeatureStoreError(
-        'FS_TIME_INVALID',
-        `${name} is ${timeMs}: epoch milliseconds within the years 1 to 9998`,
-      )
-    }
-  }
-  return rows
-}
-
-function checkScalar(name: string, field: FieldType, value: Scalar, row: number): void {
-  const wrong = (what: string): FeatureStoreError =>
-    new FeatureStoreError('FS_REQUEST_INVALID', `request field ${name}, row ${row}: ${what}`)
-  if (value === null) {
-    if (field.nullable === true) return
-    throw wrong('is null')
-  }
-  const number = typeof value === 'number' || typeof value === 'bigint'
-  switch (field.type) {
-    case 'string':
-      if (typeof value !== 'string') throw wrong('is no string')
-      return
-    case 'bool':
-      if (typeof value !== 'boolean') throw wrong('is no bool')
-      return
-    case 'int32':
-      if (!number || !Number.isInteger(Number(value)) || Number(value) !== (Number(value) | 0))
-        throw wrong(`${String(value)} is no int32`)
-      return
-    case 'int64':
-    case 'timestamp':
-      if (!number || (typeof value === 'number' && !Number.isSafeInteger(value)))
-        throw wrong(`${String(value)} is no ${field.type}`)
-      return
-    case 'float64':
-      if (!number || !(Number.isFinite(Number(value)) || field.allowNonFinite === true))
-        throw wrong(`${String(value)} is no finite float64`)
-  }
-}
-
-function viewRows(view: ServicePlan['views'][number], request: LookupRequest, rows: number): ViewRows {
-  const keyErrors = new Map<number, ErrorCode>()
-  const keys = Array.from({ length: rows }, (_, row): Uint8Array | null => {
-    try {
-      return encodeKey(
-        view.keyFields.map((field) => request.entities[field]?.[row] ?? null),
-        view.keyTypes,
-      )
-    } catch (error) {
-      if (!(error instanceof FeatureStoreError)) throw error
-      keyErrors.set(row, error.code)
-      return null
-    }
-  })
-  return { keys, keyErrors }
 }

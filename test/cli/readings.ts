@@ -136,6 +136,7 @@ export interface GetJson {
   readonly rows: readonly {
     readonly values: Readonly<Record<string, unknown>>
     readonly statuses: Readonly<Record<string, string>>
+    readonly errors: Readonly<Record<string, string>>
   }[]
 }
 

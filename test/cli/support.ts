@@ -28,7 +28,9 @@ export class Running {
   stderr = ''
 
   constructor(folder: string, args: readonly string[], input?: string) {
-    this.child = spawn(process.execPath, [bin, ...args, '--project', folder], {
+    // `init` takes its folder as an argument.
+    const project = args[0] === 'init' || args.includes('--help') ? [] : ['--project', folder]
+    this.child = spawn(process.execPath, [bin, ...args, ...project], {
       cwd: folder,
       detached: true,
       stdio: ['pipe', 'pipe', 'pipe'],
@@ -77,6 +79,15 @@ export async function refusal(folder: string, args: readonly string[], input = '
   const line = stderr.split('\n').find((text) => text.startsWith('{"error"'))
   if (line === undefined) throw new Error(`tidemark ${args.join(' ')}: exit code ${code}\n${stderr}\n${stdout}`)
   return { exit: code, ...(JSON.parse(line) as { readonly error: ErrorJson }).error }
+}
+
+/** A few at a time: starting a process is most of the work of a command. */
+export async function inParallel<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
+  const queue = [...items]
+  const worker = async (): Promise<void> => {
+    for (let item = queue.shift(); item !== undefined; item = queue.shift()) await work(item)
+  }
+  await Promise.all([worker(), worker()])
 }
 
 export const eventually = async <T>(what: string, ms: number, look: () => T | Promise<T>): Promise<NonNullable<T>> => {

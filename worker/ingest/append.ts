@@ -25,6 +25,8 @@ export interface AppendReport {
 }
 
 const linesPerAppend = 1_000
+/** Longest wait of a line for others to be appended with, milliseconds. */
+const waitMs = 50
 
 /**
  * Appends events from NDJSON: fields by name, and optionally `_op` ('insert'), `_knownAt` (default: now) and
@@ -44,16 +46,27 @@ export async function appendLines(options: AppendOptions): Promise<AppendReport>
   let appended = 0
   let clamped = 0
   let line = 0
-  const flush = async (): Promise<void> => {
-    for (const [partition, records] of pending) {
+  const write = async (): Promise<void> => {
+    const batch = pending
+    pending = new Map()
+    pendingLines = 0
+    for (const [partition, records] of batch) {
       const result = await log.append(stream.name, partition, records)
       ends.set(partition, { epoch: result.epoch, next: result.nextOffset })
       clamped += result.clamped
       appended += records.length
     }
-    pending = new Map()
-    pendingLines = 0
   }
+  // One write at a time; a failed one is met again by the next flush.
+  let writing: Promise<void> = Promise.resolve()
+  const flush = (): Promise<void> => {
+    clearTimeout(timer)
+    timer = undefined
+    writing = writing.then(write)
+    writing.catch(() => {})
+    return writing
+  }
+  let timer: ReturnType<typeof setTimeout> | undefined
   for await (const text of options.lines) {
     line++
     if (text.trim() === '') continue
@@ -72,6 +85,7 @@ export async function appendLines(options: AppendOptions): Promise<AppendReport>
       )
     }
     if (++pendingLines >= linesPerAppend) await flush()
+    else timer ??= setTimeout(() => void flush(), waitMs)
   }
   await flush()
   const described = (await log.describe(stream.name)) ?? []
@@ -101,7 +115,7 @@ export function parseEvent(stream: StreamDefinition, text: string, nowMs: number
   if (typeof json !== 'object' || json === null || Array.isArray(json)) throw invalid('is no JSON object')
   const given = json as Readonly<Record<string, unknown>>
   for (const name of Object.keys(given)) {
-    if (!(name in stream.fields) && !['_op', '_knownAt', '_partition'].includes(name)) {
+    if (!Object.hasOwn(stream.fields, name) && !['_op', '_knownAt', '_partition'].includes(name)) {
       throw invalid(`stream ${stream.name} has no field ${name}; it has ${Object.keys(stream.fields).join(', ')}`)
     }
   }

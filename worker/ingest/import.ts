@@ -111,7 +111,7 @@ export async function importTable(options: ImportOptions): Promise<ImportReport>
     appended,
     alreadyThere,
     clamped,
-    ignoredColumns: Object.keys(table.columns).filter((name) => !(name in stream.fields)),
+    ignoredColumns: Object.keys(table.columns).filter((name) => !Object.hasOwn(stream.fields, name)),
   }
 }
 
@@ -174,7 +174,7 @@ function knownAtOf(
     source = asNumbers({ column })['column'] as Column
   } else if (stream.importKnownAt === null) source = asNumbers(columns)[stream.eventTime] as Column
   else {
-    const missing = Object.entries(stream.fields).filter(([name]) => !(name in columns))
+    const missing = Object.entries(stream.fields).filter(([name]) => !Object.hasOwn(columns, name))
     const nulls = new Uint8Array(table.rowCount).fill(1)
     const absent = missing.map(([name]): [string, Column] => [
       name,

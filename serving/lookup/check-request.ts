@@ -1,0 +1,106 @@
+import { FeatureStoreError, type ErrorCode } from '../../core/errors.ts'
+import { encodeKey } from '../../core/event/key.ts'
+import type { FieldType, Scalar } from '../../core/event/types.ts'
+import { earliestMs, latestMs } from '../../core/time/time.ts'
+import type { ServicePlan } from './service-plan.ts'
+import type { LookupRequest } from './types.ts'
+
+/**
+ * Checks names, types and lengths; returns the number of rows.
+ *
+ * Errors: FS_REQUEST_INVALID, FS_LIMIT_EXCEEDED, FS_TIME_INVALID.
+ */
+export function checkRequest(plan: ServicePlan, request: LookupRequest, rowsMax: number): number {
+  const invalid = (message: string): FeatureStoreError => new FeatureStoreError('FS_REQUEST_INVALID', message)
+  const lengths = new Map<string, number>()
+  const check = (
+    kind: string,
+    declared: Readonly<Record<string, FieldType>>,
+    given: Readonly<Record<string, readonly Scalar[]>>,
+  ): void => {
+    for (const name of Object.keys(given)) {
+      if (!Object.hasOwn(declared, name))
+        throw invalid(`${kind} ${name} is not asked for; what is: ${Object.keys(declared).join(', ') || 'nothing'}`)
+    }
+    for (const [name, field] of Object.entries(declared)) {
+      const values = given[name]
+      if (values === undefined) throw invalid(`${kind} ${name} (${field.type}) is missing`)
+      lengths.set(name, values.length)
+      if (kind === 'request field') values.forEach((value, row) => checkScalar(name, field, value, row))
+    }
+  }
+  check('key field', plan.entityFields, request.entities)
+  check('request field', plan.requestFields, request.request)
+  const distinct = new Set(lengths.values())
+  if (distinct.size > 1)
+    throw invalid(`columns differ in length: ${[...lengths].map(([name, length]) => `${name} ${length}`).join(', ')}`)
+  const rows = [...distinct][0] ?? 0
+  if (rows > rowsMax)
+    throw new FeatureStoreError('FS_LIMIT_EXCEEDED', `${rows} rows in one request; at most ${rowsMax} are allowed`)
+  for (const [name, timeMs] of [
+    ['asOfMs', request.asOfMs],
+    ['knownAsOfMs', request.knownAsOfMs],
+  ] as const) {
+    if (timeMs !== undefined && !(Number.isSafeInteger(timeMs) && timeMs >= earliestMs && timeMs <= latestMs)) {
+      throw new FeatureStoreError(
+        'FS_TIME_INVALID',
+        `${name} is ${timeMs}: epoch milliseconds within the years 1 to 9998`,
+      )
+    }
+  }
+  return rows
+}
+
+function checkScalar(name: string, field: FieldType, value: Scalar, row: number): void {
+  const wrong = (what: string): FeatureStoreError =>
+    new FeatureStoreError('FS_REQUEST_INVALID', `request field ${name}, row ${row}: ${what}`)
+  if (value === null) {
+    if (field.nullable === true) return
+    throw wrong('is null')
+  }
+  const number = typeof value === 'number' || typeof value === 'bigint'
+  switch (field.type) {
+    case 'string':
+      if (typeof value !== 'string') throw wrong('is no string')
+      return
+    case 'bool':
+      if (typeof value !== 'boolean') throw wrong('is no bool')
+      return
+    case 'int32':
+      if (!number || !Number.isInteger(Number(value)) || Number(value) !== (Number(value) | 0))
+        throw wrong(`${String(value)} is no int32`)
+      return
+    case 'int64':
+    case 'timestamp':
+      if (!number || (typeof value === 'number' && !Number.isSafeInteger(value)))
+        throw wrong(`${String(value)} is no ${field.type}`)
+      return
+    case 'float64':
+      if (!number || !(Number.isFinite(Number(value)) || field.allowNonFinite === true))
+        throw wrong(`${String(value)} is no finite float64`)
+  }
+}
+
+/** A key that cannot be encoded is an error of its row, never of the batch. */
+export function viewRows(view: ServicePlan['views'][number], request: LookupRequest, rows: number): ViewRows {
+  const keyErrors = new Map<number, ErrorCode>()
+  const keys = Array.from({ length: rows }, (_, row): Uint8Array | null => {
+    try {
+      return encodeKey(
+        view.keyFields.map((field) => request.entities[field]?.[row] ?? null),
+        view.keyTypes,
+      )
+    } catch (error) {
+      if (!(error instanceof FeatureStoreError)) throw error
+      keyErrors.set(row, error.code)
+      return null
+    }
+  })
+  return { keys, keyErrors }
+}
+
+/** The rows of one view for a request: one key per request row, or the reason why there is none. */
+export interface ViewRows {
+  readonly keys: readonly (Uint8Array | null)[]
+  readonly keyErrors: ReadonlyMap<number, ErrorCode>
+}

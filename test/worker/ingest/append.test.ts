@@ -1,0 +1,144 @@
+import { describe, expect, it } from 'vitest'
+import { MemoryLog } from '../../../connectors/memory/log.ts'
+import { bool, float64, int32, int64, nullable, string, timestamp } from '../../../core/definition/fields.ts'
+import { stream } from '../../../core/definition/stream.ts'
+import type { ErrorCode } from '../../../core/errors.ts'
+import { StreamReader } from '../../../schemas/stream-reader.ts'
+import { streamSchema } from '../../../schemas/avro/index.ts'
+import { scalarAt } from '../../../core/event/column.ts'
+import { offset } from '../../../core/event/position.ts'
+import type { Column } from '../../../core/event/types.ts'
+import { appendLines, parseEvent } from '../../../worker/ingest/append.ts'
+
+const events = stream('events', {
+  fields: {
+    at: timestamp(),
+    who: string(),
+    small: int32(),
+    big: nullable(int64()),
+    exact: nullable(float64()),
+    loose: nullable(float64({ allowNonFinite: true })),
+    ok: nullable(bool()),
+  },
+  eventTime: 'at',
+  key: ['who'],
+  partitions: 3,
+})
+const base = { at: '2026-01-05T08:00:00Z', who: 'a', small: 1 }
+const nowMs = 1_767_600_000_000
+
+describe('an event as a line of JSON', () => {
+  const bad: readonly (readonly [line: unknown, code: ErrorCode, says: string])[] = [
+    [{ ...base, colour: 'red' }, 'FS_EVENT_INVALID', 'no field colour'],
+    [{ at: base.at, small: 1 }, 'FS_EVENT_INVALID', 'who is missing'],
+    [{ ...base, who: null }, 'FS_EVENT_INVALID', 'who is null'],
+    [{ ...base, who: 5 }, 'FS_EVENT_INVALID', 'who is 5, not string'],
+    [{ ...base, small: 2147483648 }, 'FS_EVENT_INVALID', 'small is 2147483648, not int32'],
+    [{ ...base, small: 1.5 }, 'FS_EVENT_INVALID', 'small'],
+    [{ ...base, small: '1' }, 'FS_EVENT_INVALID', 'small'],
+    [{ ...base, big: '9223372036854775808' }, 'FS_EVENT_INVALID', 'big'],
+    [{ ...base, big: 2 ** 53 }, 'FS_EVENT_INVALID', 'big'],
+    [{ ...base, exact: 'NaN' }, 'FS_EVENT_INVALID', 'exact'],
+    [{ ...base, ok: 1 }, 'FS_EVENT_INVALID', 'ok'],
+    [{ ...base, at: '2026-01-05T08:00:00' }, 'FS_TIME_INVALID', 'at'],
+    [{ ...base, at: '2026-02-30T08:00:00Z' }, 'FS_TIME_INVALID', 'at'],
+    [{ ...base, _knownAt: 'yesterday' }, 'FS_TIME_INVALID', '_knownAt'],
+    [{ ...base, _op: 'retract' }, 'FS_NOT_YET', 'retract'],
+    [{ ...base, _op: 'upsert' }, 'FS_NOT_YET', 'upsert'],
+    [{ ...base, _op: 'remove' }, 'FS_EVENT_INVALID', '_op'],
+    [{ ...base, _partition: 3 }, 'FS_EVENT_INVALID', 'from 0 to 2'],
+    [{ ...base, _partition: -1 }, 'FS_EVENT_INVALID', '_partition'],
+    [{ ...base, _partition: '1' }, 'FS_EVENT_INVALID', '_partition'],
+    [{ ...base, _other: 1 }, 'FS_EVENT_INVALID', '_other'],
+    [{ ...base, who: 'x'.repeat(2_000) }, 'FS_ENTITY_INVALID', '1024'],
+    [[base], 'FS_EVENT_INVALID', 'object'],
+    [null, 'FS_EVENT_INVALID', 'object'],
+  ]
+  it.each(bad.map(([line, code, says]) => ({ line, code, says })))('$code: $says', ({ line, code, says }) => {
+    expect(() => parseEvent(events, JSON.stringify(line), nowMs)).toThrow(
+      expect.objectContaining({ code, message: expect.stringContaining(says) as unknown }),
+    )
+  })
+
+  it('refuses what is no JSON', () => {
+    expect(() => parseEvent(events, '{"at":', nowMs)).toThrow(expect.objectContaining({ code: 'FS_EVENT_INVALID' }))
+  })
+
+  it('takes the extremes of every type, and now where no _knownAt is given', () => {
+    const fields = {
+      ...base,
+      small: -(2 ** 31),
+      big: '-9223372036854775808',
+      exact: 5e-324,
+      loose: '-Infinity',
+      ok: false,
+    }
+    expect(parseEvent(events, JSON.stringify(fields), nowMs)).toMatchObject({
+      fields: {
+        at: 1_767_600_000_000,
+        small: -(2 ** 31),
+        big: -(2n ** 63n),
+        exact: 5e-324,
+        loose: Number.NEGATIVE_INFINITY,
+        ok: false,
+      },
+      knownAtMs: nowMs,
+    })
+    expect(parseEvent(events, JSON.stringify({ ...base, _knownAt: 5, _partition: 2 }), nowMs)).toMatchObject({
+      fields: { big: null, exact: null, loose: null, ok: null },
+      knownAtMs: 5,
+      partition: 2,
+    })
+  })
+})
+
+describe('appending lines', () => {
+  const options = (log: MemoryLog, lines: readonly string[]) => ({
+    log,
+    putSchema: () => {},
+    stream: events,
+    clock: { nowMs: () => nowMs },
+    lines,
+  })
+  const openLog = async (): Promise<MemoryLog> => {
+    const log = new MemoryLog('log')
+    await log.create('events', { partitions: events.partitions })
+    return log
+  }
+
+  it('names the line, keeps what came before it and nothing after', async () => {
+    const log = await openLog()
+    const good = JSON.stringify({ ...base, _partition: 1 })
+    const lines = [good, '', good, JSON.stringify({ ...base, at: '2026-01-05 08:00' }), good]
+    await expect(appendLines(options(log, lines))).rejects.toMatchObject({
+      code: 'FS_EVENT_INVALID',
+      message: expect.stringMatching(/^line 4: .*\(2 events before it/) as unknown,
+    })
+    expect((await log.describe('events'))?.map(({ end }) => end)).toEqual([0, 2, 0])
+  })
+
+  it('counts clamped timestamps and answers where every partition stands', async () => {
+    const log = await openLog()
+    const lines = [30, 10, 20, 30, 40].map((_knownAt) => JSON.stringify({ ...base, _knownAt, _partition: 2 }))
+    expect(await appendLines(options(log, lines))).toEqual({
+      appended: 5,
+      clamped: 2,
+      position: {
+        logId: 'log',
+        streams: {
+          events: [
+            { epoch: 0, next: 0 },
+            { epoch: 0, next: 0 },
+            { epoch: 0, next: 5 },
+          ],
+        },
+      },
+    })
+    const schema = streamSchema('events', events.fields)
+    const reader = new StreamReader({ log, stream: events, schemas: () => schema })
+    await reader.refresh()
+    const batch = await reader.read(2, offset(0), 1_000_000)
+    expect([...(batch?.knownAts ?? [])]).toEqual([30, 30, 30, 30, 40])
+    expect(scalarAt(batch?.columns['who'] as Column, 4)).toBe('a')
+  })
+})

@@ -1,0 +1,134 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { MemoryLog } from '../../../connectors/memory/log.ts'
+import { int32, nullable, string, timestamp } from '../../../core/definition/fields.ts'
+import { stream } from '../../../core/definition/stream.ts'
+import type { Column } from '../../../core/event/types.ts'
+import { offset } from '../../../core/event/position.ts'
+import type { AvroSchema } from '../../../schemas/avro/index.ts'
+import { StreamReader } from '../../../schemas/stream-reader.ts'
+import { importTable, sortByTime, type ImportOptions } from '../../../worker/ingest/import.ts'
+
+const events = stream('events', {
+  fields: { at: timestamp(), who: string(), level: nullable(int32()), delay: int32() },
+  eventTime: 'at',
+  key: ['who'],
+  partitions: 2,
+  importKnownAt: ({ at, delay }) => at.add(delay),
+})
+
+const times = (values: readonly number[]): Column => ({
+  type: 'timestamp',
+  values: Float64Array.from(values),
+  nulls: null,
+})
+const longs = (values: readonly bigint[]): Column => ({
+  type: 'int64',
+  values: BigInt64Array.from(values),
+  nulls: null,
+})
+const texts = (values: readonly string[]): Column => ({
+  type: 'string',
+  values: Int32Array.from(values, (_, index) => index),
+  table: { strings: [...values] },
+  nulls: null,
+})
+
+const columns: Readonly<Record<string, Column>> = {
+  at: times([100, 200, 300, 400]),
+  who: texts(['a', 'a', 'a', 'a']),
+  level: longs([1n, 2n ** 31n, -(2n ** 31n), 4n]),
+  delay: longs([350n, 0n, 10n, 0n]),
+}
+
+async function importOf(given: Partial<ImportOptions> = {}) {
+  const log = new MemoryLog('log')
+  await log.create('events', { partitions: 2 })
+  let schema: AvroSchema | undefined
+  const options: ImportOptions = {
+    log,
+    putSchema: (_, written) => (schema = written),
+    stream: events,
+    table: { rowCount: 4, columns },
+    digest: 'ab',
+    ...given,
+  }
+  return { log, options, schemas: () => schema }
+}
+
+describe('an import', () => {
+  it('writes rows in (knownAt, row) order and leaves what does not fit to the reader', async () => {
+    const { log, options, schemas } = await importOf()
+    expect(await importTable(options)).toEqual({
+      rows: 4,
+      appended: 4,
+      alreadyThere: 0,
+      clamped: 0,
+      ignoredColumns: [],
+    })
+    const ends = (await log.describe('events'))?.map(({ end }) => end) ?? []
+    const partition = ends.findIndex((end) => end === 4)
+    const reader = new StreamReader({ log, stream: events, schemas })
+    await reader.refresh()
+    const batch = await reader.read(partition, offset(0), 1_000_000)
+    expect([...(batch?.eventTimes ?? [])]).toEqual([300, 400, 100])
+    expect([...(batch?.knownAts ?? [])]).toEqual([310, 400, 450])
+    expect(batch?.dead).toMatchObject([{ offset: 0, knownAt: 200, code: 'FS_DEAD_RANGE' }])
+  })
+
+  it('adds nothing a second time, and is another import by another file or another mapping', async () => {
+    const { options } = await importOf()
+    await importTable(options)
+    expect(await importTable(options)).toMatchObject({ appended: 0, alreadyThere: 4 })
+    expect(await importTable({ ...options, knownAtColumn: 'at' })).toMatchObject({ appended: 4, alreadyThere: 0 })
+    expect(await importTable({ ...options, digest: 'cd' })).toMatchObject({ appended: 4, alreadyThere: 0 })
+  })
+
+  it('refuses a table that is not of the stream', async () => {
+    const without = (name: string): Record<string, Column> =>
+      Object.fromEntries(Object.entries(columns).filter(([key]) => key !== name))
+    const { options } = await importOf()
+    const cases: readonly (readonly [given: Partial<ImportOptions>, says: string])[] = [
+      [{ table: { rowCount: 4, columns: without('who') } }, 'who'],
+      [{ table: { rowCount: 4, columns: { ...columns, delay: texts(['a', 'b', 'c', 'd']) } } }, 'delay is string'],
+      [
+        {
+          table: {
+            rowCount: 4,
+            columns: { ...columns, at: { ...times([1, 2, 3, 4]), nulls: Uint8Array.of(0, 0, 1, 0) } },
+          },
+        },
+        'row 3',
+      ],
+      [{ knownAtColumn: 'landed' }, '--known-at landed'],
+      [{ knownAtColumn: 'who' }, '--known-at who'],
+    ]
+    for (const [given, says] of cases) {
+      await expect(importTable({ ...options, ...given })).rejects.toMatchObject({
+        code: 'FS_FILE_INVALID',
+        message: expect.stringContaining(says) as unknown,
+      })
+    }
+    expect(await importTable({ ...options, table: { rowCount: 4, columns: without('level') } })).toMatchObject({
+      appended: 4,
+    })
+  })
+})
+
+describe('the order of an import', () => {
+  it('is that of a stable sort by time', () => {
+    const time = fc.oneof(
+      fc.integer({ min: -3, max: 3 }),
+      fc.integer({ min: -62_135_596_800_000, max: 253_370_764_799_999 }),
+      fc.integer({ min: 1_577_836_800_000, max: 1_577_836_900_000 }),
+    )
+    fc.assert(
+      fc.property(fc.array(time, { maxLength: 60 }), (values) => {
+        const expected = values
+          .map((value, row) => ({ value, row }))
+          .toSorted((a, b) => a.value - b.value || a.row - b.row)
+        expect([...sortByTime(Float64Array.from(values))]).toEqual(expected.map(({ row }) => row))
+      }),
+    )
+  })
+})
