@@ -27,7 +27,7 @@ const cases = [
 
 /** Calls under way at a time, on one connection: two cores are busy, and no queue builds up. */
 const inFlight = 4
-const warmSeconds = 0.3
+const warmSeconds = 0.2
 const deadlineMs = 10_000
 const auditedRowsPerCase = 60
 const graceMs = 5_000

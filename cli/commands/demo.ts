@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { action, withCommon, type CommonOptions } from '../command.ts'
-import { runDemo } from '../demo.ts'
+import { runDemo } from '../demo/run.ts'
 import { stopSignal } from '../environment.ts'
 import { printJson } from '../terminal.ts'
 

@@ -1,0 +1,27 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Project } from '../project.ts'
+import { print } from '../terminal.ts'
+
+/** One line of the report: the step's name, then what it did. */
+export const step = (name: string, text: string): void => print(`  ${name.padEnd(9)} ${text}`)
+
+/** Peak resident bytes of a process, 0 where the system does not tell. */
+export function peakOf(pid: number | undefined): number {
+  if (pid === undefined) return 0
+  try {
+    return Number(/VmHWM:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0) * 1024
+  } catch {
+    return 0
+  }
+}
+
+/** The process of the project's ClickHouse. */
+export function chdbPid(project: Project): number | undefined {
+  try {
+    return (JSON.parse(readFileSync(join(project.paths.offline, 'server.json'), 'utf8')) as { readonly pid?: number })
+      .pid
+  } catch {
+    return undefined
+  }
+}
