@@ -39,7 +39,5 @@ if (node === null) {
 
 const child = spawn(node, [...flags, main, ...process.argv.slice(2)], { stdio: 'inherit' })
 const forward = (signal) => () => child.kill(signal)
-// A terminal sends Ctrl-C to the whole process group: the child has it already, so this process only waits for it.
-process.on('SIGINT', () => {})
-for (const signal of ['SIGTERM', 'SIGHUP']) process.on(signal, forward(signal))
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, forward(signal))
 child.on('exit', (code, signal) => process.exit(code ?? (signal === 'SIGINT' ? 130 : 143)))

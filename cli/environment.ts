@@ -17,17 +17,23 @@ export function createLogger(name: string): Logger {
   }
 }
 
+/** A terminal and the launcher both pass a Ctrl-C on: what follows so soon is the same one, milliseconds. */
+const sameSignalMs = 500
+
 /**
  * Aborts on the first Ctrl-C or SIGTERM; a second one ends the process at once. A terminal sends Ctrl-C to children as
  * well: they leave it to the process that started them, which asks them to end by SIGTERM.
  */
 export function stopSignal(): AbortSignal {
   const controller = new AbortController()
+  let abortedMs = 0
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.on(signal, () => {
       if (signal === 'SIGINT' && process.send !== undefined) return
-      if (controller.signal.aborted) process.exit(130)
-      controller.abort(signal)
+      if (!controller.signal.aborted) {
+        abortedMs = performance.now()
+        controller.abort(signal)
+      } else if (performance.now() - abortedMs > sameSignalMs) process.exit(130)
     })
   }
   return controller.signal

@@ -1,5 +1,6 @@
 import type { Command } from 'commander'
-import { action, withCommon, type CommonOptions } from '../command.ts'
+import { action, portOption, wholeOption, withCommon, type CommonOptions } from '../command.ts'
+import { createReport } from '../demo/report.ts'
 import { runDemo } from '../demo/run.ts'
 import { stopSignal } from '../environment.ts'
 import { printJson } from '../terminal.ts'
@@ -24,8 +25,9 @@ export function addDemo(program: Command): void {
         const report = await runDemo(project, {
           signal: stopSignal(),
           once: options.once === true,
-          seed: Number(options.seed),
-          port: options.port,
+          seed: wholeOption('--seed', options.seed, 0, 2 ** 31),
+          port: portOption(options.port),
+          report: createReport(options.json === true),
         })
         if (options.json === true) printJson(report)
         if (report.mismatched > 0 || report.applied !== report.events || report.checked === 0) process.exitCode = 1

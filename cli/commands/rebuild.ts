@@ -37,7 +37,7 @@ export function addRebuild(program: Command): void {
         let before: Digests | null = null
         if (options.verify === true) {
           await run('catch up')
-          before = await digests(project)
+          before = await digests(project).catch(damaged)
         }
         await dropProjections(project)
         const ms = await run('rebuild')
@@ -59,6 +59,12 @@ export function addRebuild(program: Command): void {
           })
       }),
     )
+}
+
+/** State that cannot be read has no digest: it differs from any. */
+function damaged(error: unknown): Digests {
+  if (!(error instanceof FeatureStoreError && error.code === 'FS_ROW_CORRUPT')) throw error
+  return { online: `unreadable (${error.message})`, offline: '' }
 }
 
 interface Digests {

@@ -3,8 +3,19 @@ import { join } from 'node:path'
 import type { Project } from '../project.ts'
 import { print } from '../terminal.ts'
 
-/** One line of the report: the step's name, then what it did. */
-export const step = (name: string, text: string): void => print(`  ${name.padEnd(9)} ${text}`)
+/** What the demo says as it goes. With --json it says nothing: the result is one object at the end. */
+export interface Report {
+  line(text: string): void
+  /** The step's name, then what it did. */
+  step(name: string, text: string): void
+}
+
+export function createReport(quiet: boolean): Report {
+  const line = (text: string): void => {
+    if (!quiet) print(text)
+  }
+  return { line, step: (name, text) => line(`  ${name.padEnd(9)} ${text}`) }
+}
 
 /** Peak resident bytes of a process, 0 where the system does not tell. */
 export function peakOf(pid: number | undefined): number {

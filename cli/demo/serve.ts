@@ -13,20 +13,20 @@ import { cellText } from '../commands/get.ts'
 import type { Project } from '../project.ts'
 import { streamReader } from '../readers.ts'
 import type { OpenLog } from '../stores.ts'
-import { print, table } from '../terminal.ts'
+import { table } from '../terminal.ts'
 import { endedEarly, exitOf, startChild } from '../up.ts'
-import { step } from './report.ts'
+import type { Report } from './report.ts'
 
 const explainedEvents = 3
 
 /** A server in a process of its own, once it answers. */
 export async function startServe(
   project: Project,
-  port: string | undefined,
+  port: number | undefined,
 ): Promise<{ readonly child: ChildProcess; readonly address: string }> {
   let ready = (_address: string): void => {}
   const serving = new Promise<string>((resolve) => (ready = resolve))
-  const child = startChild(project, ['serve', ...(port === undefined ? [] : ['--port', port])], (message) => {
+  const child = startChild(project, ['serve', ...(port === undefined ? [] : ['--port', String(port)])], (message) => {
     if (message.kind === 'serving') ready(message.address)
   })
   const address = await Promise.race([
@@ -39,7 +39,13 @@ export async function startServe(
 }
 
 /** What a caller sees: features of three rows and one prediction, through a real client. */
-export async function serveStep(address: string, service: string, pool: Pool, random: () => number): Promise<void> {
+export async function serveStep(
+  report: Report,
+  address: string,
+  service: string,
+  pool: Pool,
+  random: () => number,
+): Promise<void> {
   await using client = connectFeatureClient(address)
   const rows = Array.from(
     { length: 3 },
@@ -64,15 +70,15 @@ export async function serveStep(address: string, service: string, pool: Pool, ra
     deadlineMs: 10_000,
   })
   const ms = performance.now() - asked
-  step('serve', `tidemark.v1.FeatureService on ${address}, as of ${formatInstant(reply.asOfMs)}`)
+  report.step('serve', `tidemark.v1.FeatureService on ${address}, as of ${formatInstant(reply.asOfMs)}`)
   const shown = reply.columns.filter((_, index) => index % 5 === 2)
   const heading = ['', ...rows.map((row) => Object.values(row.entities).join(' → '))]
   for (const line of table(
     [heading, ...shown.map((column) => [column.name, ...rows.map((_, row) => shortCell(column, row))])],
     [1, 2, 3],
   ))
-    print(`            ${line}`)
-  step(
+    report.line(`            ${line}`)
+  report.step(
     '',
     `prediction for ${Object.values(one[0]?.entities ?? {}).join(' → ')}: ${(prediction.scores[0] as number).toFixed(4)} by ${prediction.model} version ${prediction.modelVersion}, ${ms.toFixed(1)} ms`,
   )
@@ -86,6 +92,7 @@ function shortCell(column: FeatureColumn, row: number): string {
 
 /** One value of the service with the events that it rests on: a list of the last few events reads best. */
 export async function explainStep(
+  report: Report,
   project: Project,
   open: OpenLog,
   service: ServiceDefinition,
@@ -109,6 +116,6 @@ export async function explainStep(
     position,
     reader: streamReader(catalog, open, view.from),
   })
-  step('explain', `${text} of ${Object.values(entities).join(' → ')} as of ${formatInstant(row.eventTimeMs)}`)
-  for (const line of explanationLines(explanation, explainedEvents)) print(`            ${line}`)
+  report.step('explain', `${text} of ${Object.values(entities).join(' → ')} as of ${formatInstant(row.eventTimeMs)}`)
+  for (const line of explanationLines(explanation, explainedEvents)) report.line(`            ${line}`)
 }

@@ -5,7 +5,7 @@ import { openLookup } from '../serve-process.ts'
 import { openOnline } from '../stores.ts'
 import { grouped, Progress, seconds } from '../terminal.ts'
 import { endedEarly, exitOf, startChild } from '../up.ts'
-import { step } from './report.ts'
+import type { Report } from './report.ts'
 
 const stopsDuringStreaming = 5
 /** Rows sampled at each stop and at the end, each with every feature. */
@@ -13,6 +13,7 @@ const rowsPerStop = 180
 
 /** Runs a worker to the end of the log; it stops five times, and rows are sampled as they stand there. */
 export async function streamStep(
+  report: Report,
   project: Project,
   pool: Pool,
   service: string,
@@ -57,7 +58,7 @@ export async function streamStep(
   if (code !== 0) throw endedEarly('the worker', code)
   // Rows that were there before this run have no stops to wait for: all are taken at the end.
   await takeSamples(rowsPerStop * (stopsDuringStreaming + 1) - samples.length)
-  step(
+  report.step(
     'stream',
     `${grouped(applied.online)} events to online rows, ${grouped(applied.offline)} to events_* in ${seconds(ms)}, ${grouped((events / ms) * 1000)} events/s to both`,
   )

@@ -13,10 +13,11 @@ import { serviceScan, streamReader } from '../readers.ts'
 import type { OpenLog } from '../stores.ts'
 import { grouped, Progress, seconds } from '../terminal.ts'
 import { trainAndRegister } from '../train.ts'
-import { step } from './report.ts'
+import type { Report } from './report.ts'
 
 /** The training set, the model, and what a leaking join would have claimed. */
 export async function trainStep(
+  report: Report,
   project: Project,
   open: OpenLog,
   ingest: LocalIngest,
@@ -51,7 +52,7 @@ export async function trainStep(
   const file = join(folder, `${name}.arrow`)
   writeFileSync(file, arrow)
   const datasetMs = progress.end()
-  step(
+  report.step(
     'dataset',
     `${grouped(rows)} rows x ${columns.length} features in ${seconds(datasetMs)} (scan ${seconds(finishing - drawn)}, finish ${seconds(finished - finishing)}) → ${relative(process.cwd(), file)}`,
   )
@@ -78,7 +79,7 @@ export async function trainStep(
   const trainMs = Date.now() - begun
   const auc = { honest: trained.metrics.test?.auc ?? null, leaking: leaking.metrics.test?.auc ?? null }
   const text = (value: number | null): string => (value === null ? '-' : value.toFixed(4))
-  step(
+  report.step(
     'train',
     `${name} version ${registered.version}: AUC ${text(auc.honest)} on ${grouped(trained.metrics.testRows)} later rows in ${seconds(trainMs)} (a leaking join would have claimed ${text(auc.leaking)})`,
   )
