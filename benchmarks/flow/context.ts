@@ -3,7 +3,7 @@ import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSy
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { runAudit } from '../../cli/audit.ts'
+import { drawPool, runAudit, seeded, type Pool } from '../../cli/audit.ts'
 import { applyProject } from '../../cli/commands/definitions.ts'
 import { loadProject, type Project } from '../../cli/project.ts'
 import { openLogToRead, type OpenLog } from '../../cli/stores.ts'
@@ -134,14 +134,18 @@ export interface FlightLog extends AsyncDisposable {
   readonly open: OpenLog
   readonly position: Position
   readonly events: number
+  /** Rows that lookups ask for, the same ones in every run. */
+  readonly pool: Pool
 }
 
 export async function openFlightLog(project: Project): Promise<FlightLog> {
   const open = await openLogToRead(project)
   const position = await logPosition(open.log, project.catalog.streams.keys())
+  const pool = await drawPool(project.catalog, open, serviceDefinition(project), position, seeded(1))
   return {
     project,
     open,
+    pool,
     position,
     events: recordCount(position, names.stream),
     [Symbol.asyncDispose]: () => open[Symbol.asyncDispose](),

@@ -3,7 +3,7 @@ import { create, fromBinary, toBinary } from '@bufbuild/protobuf'
 import { Client, credentials } from '@grpc/grpc-js'
 import { fork, type ChildProcess } from 'node:child_process'
 import { join } from 'node:path'
-import { drawPool, seeded, type AskedRow } from '../../cli/audit.ts'
+import { seeded, type AskedRow } from '../../cli/audit.ts'
 import type { Scalar } from '../../core/event/types.ts'
 import {
   FeatureService,
@@ -17,7 +17,7 @@ import { samplesFromReply, type AuditSample } from '../../worker/audit/sample.ts
 import { endChild } from '../../cli/up.ts'
 import { ensure, interleaved, quantile, timed, type BenchOptions, type Reading } from '../harness.ts'
 import { echoPath } from '../limits/echo-server.ts'
-import { ensureAudited, names, serviceDefinition, type FlightLog, type Sizes } from './context.ts'
+import { ensureAudited, names, type FlightLog, type Sizes } from './context.ts'
 
 /** Entities per call, and how many different requests there are. */
 const cases = [
@@ -52,8 +52,7 @@ export async function benchGet(
   serverPid: number,
 ): Promise<void> {
   const random = seeded(4)
-  const service = serviceDefinition(log.project)
-  const pool = await drawPool(log.project.catalog, log.open, service, log.position, random)
+  const { pool } = log
   const ours = connect(address)
   const path = methodsOf(FeatureService).getFeatures.path
   const samples: AuditSample[] = []

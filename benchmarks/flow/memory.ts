@@ -1,12 +1,12 @@
 /** main/memory: peak resident memory of each process, from the system's own high-water mark. */
 import type { ChildProcess } from 'node:child_process'
-import { seeded, drawPool, samplePast } from '../../cli/audit.ts'
+import { seeded, samplePast } from '../../cli/audit.ts'
 import type { Project } from '../../cli/project.ts'
 import { endChild, endedEarly, exitOf, startChild } from '../../cli/up.ts'
 import { readServerFile } from '../../connectors/chdb/server-file.ts'
 import { connectFeatureClient } from '../../serving/grpc/client.ts'
 import { againstBound, ensure, peakMiBOf, type BenchOptions } from '../harness.ts'
-import { ensureAudited, names, serviceDefinition, type FlightLog, type Workplace } from './context.ts'
+import { ensureAudited, names, type FlightLog, type Workplace } from './context.ts'
 
 /** MiB, of issue 3. */
 const bounds = { worker: 1024, serve: 300, chdb: 1536 } as const
@@ -108,8 +108,7 @@ export async function startServeChild(project: Project, peaks: Peaks): Promise<S
 /** Lookups at past moments, which the server answers from the offline table: part of what both of them hold. */
 export async function askPast(log: FlightLog, address: string): Promise<void> {
   const random = seeded(5)
-  const service = serviceDefinition(log.project)
-  const pool = await drawPool(log.project.catalog, log.open, service, log.position, random)
+  const { pool } = log
   await using client = connectFeatureClient(address)
   const lookup = {
     getFeatures: (request: Parameters<typeof client.getFeatures>[0]) =>

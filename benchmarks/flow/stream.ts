@@ -2,7 +2,7 @@
 import { mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
-import { drawPool, sampleOnline, seeded, type Pool } from '../../cli/audit.ts'
+import { sampleOnline, seeded, type Pool } from '../../cli/audit.ts'
 import { sleeper, systemClock } from '../../cli/environment.ts'
 import type { Project } from '../../cli/project.ts'
 import { openLookup } from '../../cli/serve-process.ts'
@@ -15,7 +15,7 @@ import type { AuditSample } from '../../worker/audit/sample.ts'
 import { runWorker, type WorkerProgress } from '../../worker/run.ts'
 import { ensure, interleaved, rate, timed, type BenchOptions, type Cost } from '../harness.ts'
 import { airportText, type FlightColumns } from '../limits/flights.ts'
-import { ended, ensureAudited, names, serviceDefinition, type FlightLog, type Workplace } from './context.ts'
+import { ended, ensureAudited, names, type FlightLog, type Workplace } from './context.ts'
 import { scanByHand } from './scan-limit.ts'
 
 const bench = 'main/stream'
@@ -30,7 +30,7 @@ export async function benchStream(
   columns: FlightColumns,
 ): Promise<void> {
   const random = seeded(2)
-  const pool = await drawPool(log.project.catalog, log.open, serviceDefinition(log.project), log.position, random)
+  const { pool } = log
   const samples: AuditSample[] = []
   const expected = totalsOf(columns)
   let round = 0
