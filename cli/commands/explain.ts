@@ -79,6 +79,7 @@ const reasons: Readonly<Record<keyof Explanation['excluded'], string>> = {
   atOrAfterAsOf: 'at or after T',
   notKnown: 'not known by K',
   beforeWindow: 'before the window',
+  afterWindow: 'after the window',
   nullInput: 'null',
 }
 

@@ -3,7 +3,8 @@
  *
  *     visible at (T, K, P):  offset < P[partition]  and  knownAt <= K  and  T - ttl <= eventTime < T
  *
- * Strictly before T: a value never rests on what happened at T or later.
+ * Strictly before T: a value never rests on what happened at T or later. A window takes its part of the visible events,
+ * and nothing but them decides which part.
  */
 import type { WindowDefinition } from '../definition/types.ts'
 import type { ErrorCode } from '../errors.ts'
@@ -21,13 +22,35 @@ export const knownBy = (knownAtMs: number, knownAsOfMs: number): boolean => know
 export const ttlStart = (asOfMs: number, ttlMs: number | null): number =>
   ttlMs === null ? Number.NEGATIVE_INFINITY : asOfMs - ttlMs
 
-/** The first event time inside the window that ends at T (exclusive): inclusive. A window is never longer than the ttl. */
-export const windowStart = (asOfMs: number, window: WindowDefinition, ttlMs: number | null): number =>
-  window.kind === 'sliding' ? asOfMs - window.spanMs : ttlStart(asOfMs, ttlMs)
+/** The first event time inside a window at T: inclusive. Never before the ttl, which is at least the window's reach. */
+export function windowStart(asOfMs: number, window: WindowDefinition, ttlMs: number | null): number {
+  switch (window.kind) {
+    case 'sliding':
+      return asOfMs - windowReachMs(window, ttlMs)
+    case 'lifetime':
+      return ttlStart(asOfMs, ttlMs)
+  }
+}
 
-/** How far before T a window looks, milliseconds. */
-export const windowReachMs = (window: WindowDefinition, ttlMs: number | null): number =>
-  window.kind === 'sliding' ? window.spanMs : (ttlMs ?? Number.POSITIVE_INFINITY)
+/** Where a window ends at T: exclusive, never after T. */
+export function windowEnd(asOfMs: number, window: WindowDefinition): number {
+  switch (window.kind) {
+    case 'sliding':
+      return asOfMs - (window.endsBeforeMs ?? 0)
+    case 'lifetime':
+      return asOfMs
+  }
+}
+
+/** How far before T a window looks at most, milliseconds; Infinity without a bound. */
+export function windowReachMs(window: WindowDefinition, ttlMs: number | null): number {
+  switch (window.kind) {
+    case 'sliding':
+      return window.spanMs + (window.endsBeforeMs ?? 0)
+    case 'lifetime':
+      return ttlMs ?? Number.POSITIVE_INFINITY
+  }
+}
 
 export interface Acceptance {
   readonly latenessMs: number | null

@@ -4,6 +4,7 @@ import type { FieldType, ScalarType } from '../event/types.ts'
 import { fieldsOf } from '../expression/expression.ts'
 import { typeOf, type FieldScope } from '../expression/types.ts'
 import { windowReachMs } from '../asof/visible.ts'
+import { durationText } from './format.ts'
 import { formatInstant } from '../time/time.ts'
 import type {
   AggregationDefinition,
@@ -184,7 +185,9 @@ function checkView(catalog: Catalog, view: ViewDefinition): void {
     named(owner, () => valueTypeOf(feature.aggregation, stream.fields))
     const reachMs = windowReachMs(feature.window, view.ttlMs)
     if (view.ttlMs !== null && reachMs > view.ttlMs)
-      throw invalid(`${owner}: its window of ${reachMs} ms is longer than the ttl of ${view.ttlMs} ms`)
+      throw invalid(
+        `${owner}: its window reaches ${durationText(reachMs)} back, further than the ttl of ${durationText(view.ttlMs)}`,
+      )
     if (feature.aggregation.function === 'distinctCount' && !Number.isFinite(reachMs)) {
       throw invalid(
         `${owner}: an exact distinct count without bound keeps every value for ever: give it a window or the view a ttl`,

@@ -29,9 +29,17 @@ export function featureText({ aggregation, window }: Pick<FeatureDefinition, 'ag
   return [`${name}(${parameters.join(', ')})`, windowText(window)].filter((part) => part !== '').join(' ')
 }
 
-/** `over 1h`; nothing for a lifetime. */
-export const windowText = (window: WindowDefinition): string =>
-  window.kind === 'sliding' ? `over ${durationText(window.spanMs)}` : ''
+/** `over 1h`, `over 7d ending 1d before`; nothing for a lifetime. */
+export function windowText(window: WindowDefinition): string {
+  switch (window.kind) {
+    case 'sliding': {
+      const { spanMs, endsBeforeMs } = window
+      return `over ${durationText(spanMs)}${endsBeforeMs === undefined ? '' : ` ending ${durationText(endsBeforeMs)} before`}`
+    }
+    case 'lifetime':
+      return ''
+  }
+}
 
 /** `int32`, `nullable string`, `float64 with NaN and infinities`. */
 export const typeText = ({ type, nullable, allowNonFinite }: FieldType): string =>

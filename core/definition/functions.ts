@@ -1,6 +1,7 @@
 import { FeatureStoreError, notYet } from '../errors.ts'
 import type { ScalarType } from '../event/types.ts'
 import type { BoolExpr, Expr } from './expressions.ts'
+import { checkOptions } from './options.ts'
 import type { AggregationDefinition, WindowDefinition } from './types.ts'
 
 type Number = 'int32' | 'int64' | 'float64'
@@ -23,10 +24,19 @@ export const minutes = duration(60_000)
 export const hours = duration(3_600_000)
 export const days = duration(86_400_000)
 
-/** Options of a window that the design has and this version refuses. */
 export interface WindowOptions {
+  /** Only 'exact', the default, so far. */
   readonly resolution?: 'exact' | string
+  /** Shifts the window into the past by so many milliseconds. Default: it ends at T. */
   readonly endsBefore?: number
+}
+
+const invalid = (message: string): FeatureStoreError => new FeatureStoreError('FS_DEFINITION_INVALID', message)
+
+/** Errors: FS_DEFINITION_INVALID unless `ms` is a positive number of whole milliseconds. */
+function checkSpan(what: string, ms: unknown): void {
+  if (!Number.isSafeInteger(ms) || (ms as number) <= 0)
+    throw invalid(`${what} of ${String(ms)} ms: it must be a positive number of milliseconds`)
 }
 
 /** An aggregation, over its lifetime (within the view's ttl) until `over` gives it a window. `T` is the type of its value. */
@@ -41,19 +51,22 @@ export class FeatureBuilder<T extends ScalarType | `list<${ScalarType}>`> {
     this.window = window
   }
 
-  /** The sliding window [T - spanMs, T), exact to the event. */
+  /** The sliding window [T - spanMs, T), exact to the event; with `endsBefore: o` it is [T - spanMs - o, T - o). */
   over(spanMs: number, options: WindowOptions = {}): FeatureBuilder<T> {
     if (typeof spanMs !== 'number') throw notYet(`the window ${JSON.stringify(spanMs)}`)
-    if (!Number.isSafeInteger(spanMs) || spanMs <= 0) {
-      throw new FeatureStoreError(
-        'FS_DEFINITION_INVALID',
-        `a window of ${spanMs} ms: it must be a positive number of milliseconds`,
-      )
-    }
+    checkSpan('a window', spanMs)
+    checkOptions('a window', options, ['resolution', 'endsBefore'])
     if (options.resolution !== undefined && options.resolution !== 'exact')
       throw notYet(`resolution ${options.resolution}`)
-    if (options.endsBefore !== undefined) throw notYet('endsBefore')
-    return new FeatureBuilder<T>(this.aggregation, { kind: 'sliding', spanMs })
+    const endsBeforeMs = options.endsBefore ?? 0
+    if (!Number.isSafeInteger(endsBeforeMs + spanMs) || endsBeforeMs < 0)
+      throw invalid(`endsBefore is ${options.endsBefore}: a number of milliseconds from 0`)
+    // Absent where it changes nothing: a default said aloud is the same window.
+    return new FeatureBuilder<T>(this.aggregation, {
+      kind: 'sliding',
+      spanMs,
+      ...(endsBeforeMs === 0 ? {} : { endsBeforeMs }),
+    })
   }
 
   where(_condition: BoolExpr): FeatureBuilder<T> {

@@ -47,8 +47,12 @@ export interface AggregationDefinition {
   readonly divisor?: 'sample' | 'population'
 }
 
-/** Half-open, ends at T: [T - spanMs, T), exact to the event. Lifetime reaches as far as the ttl does. */
-export type WindowDefinition = { readonly kind: 'sliding'; readonly spanMs: number } | { readonly kind: 'lifetime' }
+/** What a window takes of the visible events at T is decided in `core/asof/visible.ts`. */
+export type WindowDefinition =
+  /** Half-open, exact to the event: [T - spanMs - endsBeforeMs, T - endsBeforeMs). `endsBeforeMs` is absent where 0. */
+  | { readonly kind: 'sliding'; readonly spanMs: number; readonly endsBeforeMs?: number }
+  /** As far back as the ttl. */
+  | { readonly kind: 'lifetime' }
 
 export interface FeatureDefinition {
   readonly name: string

@@ -1,4 +1,5 @@
-import { ttlStart, windowStart, type AsOf } from '../asof/visible.ts'
+import { ttlStart, windowEnd, windowStart, type AsOf } from '../asof/visible.ts'
+import type { WindowDefinition } from '../definition/types.ts'
 import { ExactSquares, ExactSum, exactMean, exactStddev, exactVariance } from '../number/exact-sum.ts'
 import {
   meanOfBigIntegers,
@@ -48,6 +49,10 @@ export class ViewFinisher {
   readonly plan: ViewPlan
   readonly features: readonly FeaturePlan[]
   readonly #groups: readonly Group[]
+  /** Windows that a feature asks for, and the slots [lo, hi) of each for the entity and T at hand. */
+  readonly #windows: readonly number[]
+  readonly #los: Int32Array
+  readonly #his: Int32Array
   readonly #tally = new Tally()
   readonly #sum = new ExactSum()
   readonly #squares = new ExactSquares()
@@ -69,6 +74,9 @@ export class ViewFinisher {
       ...group,
       needsTally: group.members.some(({ plan: feature }) => tallied.has(feature.definition.aggregation.function)),
     }))
+    this.#windows = [...new Set(this.#groups.map(({ window }) => window))]
+    this.#los = new Int32Array(plan.windows.length)
+    this.#his = new Int32Array(plan.windows.length)
   }
 
   /** Builders for `rows` rows of the features, in order. */
@@ -106,13 +114,23 @@ export class ViewFinisher {
         if (entity.prunedNewestMs < from) return this.#setAll(builders, row, Status.EXPIRED)
       } else return this.#setAll(builders, row, newest < entity.start ? Status.NOT_FOUND : Status.EXPIRED)
     }
+    this.#findWindows(entity, hi, asOfMs)
     for (const group of this.#groups) {
-      const lo = entity.lowerBound(
-        windowStart(asOfMs, plan.windows[group.window] as ViewPlan['windows'][number], plan.view.ttlMs),
-      )
-      this.#finishGroup(group, entity, lo, hi, knownAsOfMs, builders, row)
+      const lo = this.#los[group.window] as number
+      this.#finishGroup(group, entity, lo, this.#his[group.window] as number, knownAsOfMs, builders, row)
     }
     return true
+  }
+
+  /** Sets the slots [lo, hi) of every window that a feature asks for; `end` is the first slot at or after T. */
+  #findWindows(entity: EntityColumns, end: number, asOfMs: number): void {
+    const { windows, view } = this.plan
+    for (const index of this.#windows) {
+      const window = windows[index] as WindowDefinition
+      const endMs = windowEnd(asOfMs, window)
+      this.#los[index] = entity.lowerBound(windowStart(asOfMs, window, view.ttlMs))
+      this.#his[index] = endMs === asOfMs ? end : entity.lowerBound(endMs)
+    }
   }
 
   #setAll(

@@ -10,11 +10,12 @@ import {
   knownBy,
   refusal,
   ttlStart,
+  windowEnd,
   windowStart,
   type AsOf,
   type Ordered,
 } from '../asof/visible.ts'
-import type { FeatureDefinition, ViewDefinition } from '../definition/types.ts'
+import type { FeatureDefinition, ViewDefinition, WindowDefinition } from '../definition/types.ts'
 import type { Scalar } from '../event/types.ts'
 import { interpret } from '../expression/interpret.ts'
 import { typeOf, type FieldScope } from '../expression/types.ts'
@@ -44,6 +45,22 @@ export const acceptedEvents = (
     )
     .sort(compareEvents)
 
+/** Known by K and before T. */
+export const isKnown = ({ knownAtMs, eventTimeMs }: Ordered, { asOfMs, knownAsOfMs }: AsOf): boolean =>
+  knownBy(knownAtMs, knownAsOfMs) && happenedBefore(eventTimeMs, asOfMs)
+
+/** What a window takes of the visible events, `visible` in total order. */
+export function eventsInWindow<E extends Ordered>(
+  window: WindowDefinition,
+  visible: readonly E[],
+  asOfMs: number,
+  ttlMs: number | null,
+): readonly E[] {
+  const fromMs = windowStart(asOfMs, window, ttlMs)
+  const toMs = windowEnd(asOfMs, window)
+  return visible.filter(({ eventTimeMs }) => fromMs <= eventTimeMs && eventTimeMs < toMs)
+}
+
 /**
  * F(feature, entity, T, K, P) for the events of one entity: `accepted` as acceptedEvents gives them.
  *
@@ -58,9 +75,7 @@ export function naiveValue(
 ): NaiveValue {
   const { aggregation, window } = feature
   const counts = aggregation.function === 'count' || aggregation.function === 'distinctCount'
-  const known = accepted.filter(
-    (event) => knownBy(event.knownAtMs, asOf.knownAsOfMs) && happenedBefore(event.eventTimeMs, asOf.asOfMs),
-  )
+  const known = accepted.filter((event) => isKnown(event, asOf))
   if (known.length === 0) return { status: Status.NOT_FOUND, value: counts ? 0n : null, events: [] }
   const visible = known.filter((event) => event.eventTimeMs >= ttlStart(asOf.asOfMs, view.ttlMs))
   if (visible.length === 0) return { status: Status.EXPIRED, value: null, events: [] }
@@ -69,8 +84,7 @@ export function naiveValue(
   const algebra = aggregationOf(aggregation, input === null ? null : typeOf(input, fields))
   const events: NaiveEvent[] = []
   let accumulator = algebra.empty()
-  for (const event of visible) {
-    if (event.eventTimeMs < windowStart(asOf.asOfMs, window, view.ttlMs)) continue
+  for (const event of eventsInWindow(window, visible, asOf.asOfMs, view.ttlMs)) {
     const value = input === null ? null : interpret(input, (name) => event.fields[name] ?? null)
     if (input !== null && value === null) continue
     accumulator = algebra.add(accumulator, value)

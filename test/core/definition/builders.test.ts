@@ -146,6 +146,10 @@ describe('windows and functions', () => {
     ['negative days', () => days(-1)],
     ['NaN seconds', () => tidemark.seconds(Number.NaN)],
     ['half a millisecond', () => tidemark.seconds(0.0005)],
+    ['endsBefore the future', () => count().over(1, { endsBefore: -1 })],
+    ['endsBefore half a millisecond', () => count().over(1, { endsBefore: 0.5 })],
+    ['endsBefore for ever', () => count().over(1, { endsBefore: Number.POSITIVE_INFINITY })],
+    ['an option of windows that there is not', () => count().over(1, loose({ endBefore: 1 }))],
     ['lastN of 0', () => lastN({ ast: null } as never, 0)],
     ['lastN of 1,001', () => lastN({ ast: null } as never, 1001)],
     ['lastN of 1.5', () => lastN({ ast: null } as never, 1.5)],
@@ -155,7 +159,6 @@ describe('windows and functions', () => {
 
   const later: [string, () => unknown][] = [
     ['resolution', () => count().over(hours(1), { resolution: '5m' })],
-    ['endsBefore', () => count().over(hours(1), { endsBefore: 1 })],
     ['where', () => count().where({} as never)],
     ['the window "1h"', () => count().over('1h' as never)],
     ['rows', () => count().over(tidemark.rows(3))],
@@ -175,6 +178,10 @@ describe('windows and functions', () => {
 
   test("resolution: 'exact' is the default said aloud", () => {
     expect(count().over(1, { resolution: 'exact' }).window).toEqual({ kind: 'sliding', spanMs: 1 })
+  })
+  test('endsBefore: 0 is, too', () => {
+    expect(count().over(1, { endsBefore: 0 }).window).toEqual({ kind: 'sliding', spanMs: 1 })
+    expect(count().over(2, { endsBefore: 3 }).window).toEqual({ kind: 'sliding', spanMs: 2, endsBeforeMs: 3 })
   })
 })
 
@@ -245,7 +252,17 @@ describe('a catalog', () => {
       'a ttl shorter than a window',
       [events, who, other({ ttl: hours(1), features: () => ({ f: count().over(hours(2)) }) })],
       'FS_DEFINITION_INVALID',
-      /view other: feature f: its window of 7200000 ms is longer than the ttl of 3600000 ms/,
+      /view other: feature f: its window reaches 2h back, further than the ttl of 1h/,
+    ],
+    [
+      'a ttl shorter than where a shifted window begins',
+      [
+        events,
+        who,
+        other({ ttl: hours(2), features: () => ({ f: count().over(hours(1), { endsBefore: hours(2) }) }) }),
+      ],
+      'FS_DEFINITION_INVALID',
+      /feature f: its window reaches 3h back, further than the ttl of 2h/,
     ],
     [
       'a distinct count for ever',

@@ -74,7 +74,7 @@ const same: [string, Variant][] = [
   ['a field that it does not read', { fields: { y: int64(), z: nullable(bool()), w: string() } }],
   ['the name of the entity', { entityName: 'person' }],
   ['where the records lie', { streamKey: ['where'], partitions: 7 }],
-  ['a default said aloud', { feature: ({ x }) => mean(x).over(3_600_000, { resolution: 'exact' }) }],
+  ['a default said aloud', { feature: ({ x }) => mean(x).over(3_600_000, { resolution: 'exact', endsBefore: 0 }) }],
 ]
 const different: [string, Variant][] = [
   ['the stream', { stream: 't' }],
@@ -90,6 +90,7 @@ const different: [string, Variant][] = [
   ['the key', { key: { who: string() } }],
   ['the order of the key', { key: { where: int32(), who: string() } }],
   ['the window', { feature: ({ x }) => mean(x).over(3_600_001) }],
+  ['where it ends', { feature: ({ x }) => mean(x).over(3_600_000, { endsBefore: 1 }) }],
   ['no window', { feature: ({ x }) => mean(x) }],
   ['the ttl', { options: { ttl: 86_400_001 } }],
   ['no ttl', { options: { ttl: undefined } }],

@@ -14,6 +14,7 @@ import {
   stddev,
   sum,
   variance,
+  type FeatureBuilder,
 } from '../../../core/definition/functions.ts'
 import { entity, stream } from '../../../core/definition/stream.ts'
 import { bool, float64, int32, int64, nullable, string, timestamp } from '../../../core/definition/fields.ts'
@@ -23,6 +24,7 @@ import { ViewEngine } from '../../../core/engine/view-engine.ts'
 import { ViewFinisher } from '../../../core/engine/finish.ts'
 import { acceptedEvents, naiveValue, type NaiveEvent } from '../../../core/engine/naive.ts'
 import { statusName, valueAt } from '../../../core/engine/feature-column.ts'
+import type { ScalarType } from '../../../core/event/types.ts'
 import { encodeKey } from '../../../core/event/key.ts'
 import { batchOf, generatedEvent, logged } from '../../support/history.ts'
 
@@ -43,7 +45,9 @@ const events = stream('events', {
 })
 const who = entity('who', { key: { who: string(), region: int32() } })
 
-const everyFunction = (windowMs: number | null) =>
+type AnyFeature = FeatureBuilder<ScalarType | `list<${ScalarType}>`>
+
+const everyFunction = (over: (feature: AnyFeature) => AnyFeature) =>
   view('every', {
     from: events,
     entity: who,
@@ -84,9 +88,7 @@ const everyFunction = (windowMs: number | null) =>
         newest: max(at),
         b_last: last(b),
       }
-      return windowMs === null
-        ? all
-        : Object.fromEntries(Object.entries(all).map(([name, feature]) => [name, feature.over(windowMs)]))
+      return Object.fromEntries(Object.entries(all).map(([name, feature]) => [name, over(feature)]))
     },
   })
 
@@ -107,14 +109,24 @@ function cut(history: readonly NaiveEvent[], sizes: readonly number[]): NaiveEve
 const size = Number(process.env['TIDEMARK_PROPERTY_RUNS'] ?? 150)
 
 describe('the engine equals the naive twin, bit for bit', () => {
-  const cases = [1, 700, 4_000, null].flatMap((windowMs) => [
-    { windowMs, hot: false, eventsMax: 260, numRuns: size },
-    { windowMs, hot: true, eventsMax: 900, numRuns: Math.ceil(size / 5) },
-  ])
-  for (const { windowMs, hot, eventsMax, numRuns } of cases) {
-    const title = `${hot ? 'one hot entity ' : ''}over ${windowMs === null ? 'lifetime' : `${windowMs} ms`}`
+  const windows: [string, (feature: AnyFeature) => AnyFeature][] = [
+    ['over 1 ms', (feature) => feature.over(1)],
+    ['over 700 ms', (feature) => feature.over(700)],
+    ['over 4000 ms', (feature) => feature.over(4_000)],
+    ['over lifetime', (feature) => feature],
+    ['over 700 ms ending 900 ms before', (feature) => feature.over(700, { endsBefore: 900 })],
+    ['over 3000 ms ending 1000 ms before', (feature) => feature.over(3_000, { endsBefore: 1_000 })],
+  ]
+  const cases = windows.flatMap(([title, over], index) => {
+    const numRuns = index < 4 ? size : Math.ceil(size / 2)
+    return [
+      { title, over, hot: false, eventsMax: 260, numRuns },
+      { title: `one hot entity ${title}`, over, hot: true, eventsMax: 900, numRuns: Math.ceil(numRuns / 5) },
+    ]
+  })
+  for (const { title, over, hot, eventsMax, numRuns } of cases) {
     it(`${title}: every function, any batches, flushes, evictions, T, K and P`, { timeout: 120_000 }, () => {
-      const definition = everyFunction(windowMs)
+      const definition = everyFunction(over)
       const catalog = buildCatalog([events, who, definition])
       const plan = planView(catalog, 'every', 300)
       const finisher = new ViewFinisher(plan)

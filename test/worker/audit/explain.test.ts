@@ -60,7 +60,7 @@ describe('explain', () => {
         { stream: 'events', partition: 1, offset: 3, eventTimeMs: 8_000, knownAtMs: 8_010, fields: { i: 3 } },
       ],
       window: [5_000, 9_000],
-      excluded: { refused: 1, atOrAfterAsOf: 1, notKnown: 1, beforeWindow: 1, nullInput: 1 },
+      excluded: { refused: 1, atOrAfterAsOf: 1, notKnown: 1, beforeWindow: 1, afterWindow: 0, nullInput: 1 },
     })
   })
 
@@ -81,7 +81,14 @@ describe('explain', () => {
     expect(explained.events.map(({ offset, fields }) => [offset, fields])).toEqual(
       [0, 1, 4, 3, 5].map((at) => [at, {}]),
     )
-    expect(explained.excluded).toEqual({ refused: 0, atOrAfterAsOf: 1, notKnown: 1, beforeWindow: 0, nullInput: 0 })
+    expect(explained.excluded).toEqual({
+      refused: 0,
+      atOrAfterAsOf: 1,
+      notKnown: 1,
+      beforeWindow: 0,
+      afterWindow: 0,
+      nullInput: 0,
+    })
   })
 
   it('says EXPIRED and NOT_FOUND with what was left out', async () => {
