@@ -80,6 +80,7 @@ const reasons: Readonly<Record<keyof Explanation['excluded'], string>> = {
   notKnown: 'not known by K',
   beforeWindow: 'before the window',
   afterWindow: 'after the window',
+  notWhere: 'not as where asks',
   nullInput: 'null',
 }
 

@@ -89,6 +89,10 @@ function fail(
 /** The type of an aggregation's value. Errors: FS_DEFINITION_INVALID. */
 export function valueTypeOf(aggregation: AggregationDefinition, fields: FieldScope): ValueType {
   const scalar = (type: ScalarType): ValueType => ({ kind: 'scalar', type })
+  if (aggregation.where !== undefined) {
+    const type = typeOf(aggregation.where, fields)
+    if (type !== 'bool') throw invalid(`where takes a bool, not ${type}`)
+  }
   if (aggregation.input === null) {
     if (aggregation.function !== 'count') throw invalid(`${aggregation.function} needs something to aggregate`)
     return scalar('int64')
@@ -238,10 +242,13 @@ function checkModel(catalog: Catalog, model: ModelDefinition): void {
     throw invalid(`${owner}: trainUntil is ${model.trainUntilMs}: epoch milliseconds, such as ${formatInstant(0)} = 0`)
 }
 
+/** Stream fields that an aggregation reads, each once: its input's and its condition's. */
+export const fieldsAggregated = ({ input, where }: AggregationDefinition): string[] => [
+  ...new Set([...(input === null ? [] : fieldsOf(input)), ...(where === undefined ? [] : fieldsOf(where))]),
+]
+
 /** Stream fields that a view reads: its key, its event time and every input. */
 export function fieldsReadBy(view: ViewDefinition, stream: StreamDefinition): string[] {
-  const inputs = view.features.flatMap(({ aggregation }) =>
-    aggregation.input === null ? [] : fieldsOf(aggregation.input),
-  )
+  const inputs = view.features.flatMap(({ aggregation }) => fieldsAggregated(aggregation))
   return [...new Set([...view.keyFields, stream.eventTime, ...inputs])]
 }

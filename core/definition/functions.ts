@@ -69,8 +69,21 @@ export class FeatureBuilder<T extends ScalarType | `list<${ScalarType}>`> {
     })
   }
 
-  where(_condition: BoolExpr): FeatureBuilder<T> {
-    throw notYet('where')
+  /**
+   * Only events for which the condition is true count; null is not true. The window is found first: what of `rows(5)` is
+   * left out is not made up for by older events. Of two conditions both must hold.
+   */
+  where(condition: BoolExpr): FeatureBuilder<T> {
+    const ast = (condition as BoolExpr | null | undefined)?.ast
+    if (ast === undefined) throw invalid('where takes a condition, such as delay.gt(15)')
+    const { where } = this.aggregation
+    return new FeatureBuilder<T>(
+      {
+        ...this.aggregation,
+        where: where === undefined ? ast : { kind: 'variadic', op: 'and', args: [where, ast] },
+      },
+      this.window,
+    )
   }
 }
 

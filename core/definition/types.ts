@@ -41,6 +41,8 @@ export interface AggregationDefinition {
   readonly function: FunctionName
   /** What is aggregated, over the stream's fields; null for `count()`. */
   readonly input: Expression | null
+  /** Events for which it is not true (false or null) do not count. Absent: all do. */
+  readonly where?: Expression
   /** lastN: how many, from 1. */
   readonly n?: number
   /** variance and stddev: n - 1 (the default) or n. */

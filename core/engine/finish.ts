@@ -35,9 +35,10 @@ interface Group {
   readonly needsTally: boolean
 }
 
-const tallied = new Set(['sum', 'mean', 'variance', 'stddev', 'share', 'min', 'max'])
+/** `count` over an input counts where it is not null. */
+const tallied = new Set(['count', 'sum', 'mean', 'variance', 'stddev', 'share', 'min', 'max'])
 const int64Max = 2n ** 63n - 1n
-/** Up to this many values the integer lanes of a tally are exact. */
+/** Up to this many int32 values the lanes of a tally are exact; of bools any number. */
 const tallyEventsMax = 1 << 22
 
 /**
@@ -158,7 +159,7 @@ export class ViewFinisher {
     }
     const input = entity.inputs[group.input] as InputColumn
     const exactTally =
-      group.needsTally && (input.type === 'int32' || input.type === 'bool') && hi - lo <= tallyEventsMax
+      group.needsTally && (input.type === 'bool' || (input.type === 'int32' && hi - lo <= tallyEventsMax))
     if (
       exactTally ||
       (group.needsTally && (this.plan.inputs[group.input] as InputPlan).extremes && input.type !== 'int64')
@@ -292,7 +293,7 @@ export class ViewFinisher {
       case 'share':
         return set(tally.n === 0 ? null : tally.sum / tally.n)
       case 'count':
-        throw new Error('count has no input')
+        return set(tally.n)
     }
   }
 }

@@ -80,12 +80,14 @@ export function naiveValue(
   const visible = known.filter((event) => event.eventTimeMs >= ttlStart(asOf.asOfMs, view.ttlMs))
   if (visible.length === 0) return { status: Status.EXPIRED, value: null, events: [] }
 
-  const { input } = aggregation
+  const { input, where } = aggregation
   const algebra = aggregationOf(aggregation, input === null ? null : typeOf(input, fields))
   const events: NaiveEvent[] = []
   let accumulator = algebra.empty()
   for (const event of eventsInWindow(window, visible, asOf.asOfMs, view.ttlMs)) {
-    const value = input === null ? null : interpret(input, (name) => event.fields[name] ?? null)
+    const field = (name: string): Scalar => event.fields[name] ?? null
+    if (where !== undefined && interpret(where, field) !== true) continue
+    const value = input === null ? null : interpret(input, field)
     if (input !== null && value === null) continue
     accumulator = algebra.add(accumulator, value)
     events.push(event)

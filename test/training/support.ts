@@ -56,6 +56,20 @@ const byPlace = view('by_place', {
   entity: place,
   features: ({ i }) => ({ n: count(), i_min: min(i), i_mean: mean(i) }),
 })
+/** Every kind of window, and conditions. */
+const byWindow = view('by_window', {
+  from: events,
+  entity: who,
+  ttl: 4_000,
+  lateness: 1_500,
+  features: ({ i, b, s, ok }) => ({
+    i_std_shifted: stddev(i).over(700, { endsBefore: 400 }),
+    n_ok: count().where(ok),
+    b_sum_if: sum(b).where(i.gt(0)),
+    s_last2_ok: lastN(s, 2).where(ok).over(2_000),
+  }),
+})
+export const windows = service('windows', { features: [byWindow.all()] })
 
 export const everything = service('everything', {
   features: [byWho.all(), byPlace.all()],
@@ -74,7 +88,18 @@ export const riskModel = model('risk_model', {
   labels: { from: events, label: ({ i }) => i.gt(3), request: { region_again: 'region' }, sampleRows: 40 },
   trainUntil: 1_005_000,
 })
-export const catalog = buildCatalog([events, who, place, byWho, byPlace, everything, risk, riskModel])
+export const catalog = buildCatalog([
+  events,
+  who,
+  place,
+  byWho,
+  byPlace,
+  byWindow,
+  windows,
+  everything,
+  risk,
+  riskModel,
+])
 
 /** Consecutive batches of each partition, partition after partition. */
 export function batchesOf(history: readonly NaiveEvent[], size: number): EventBatch[] {

@@ -1,5 +1,12 @@
 import { happenedBefore, knownBy, ttlStart, windowEnd, windowStart, type AsOf } from '../../core/asof/visible.ts'
-import { featureOf, keyTypesOf, streamOf, viewOf, type Catalog } from '../../core/definition/catalog.ts'
+import {
+  featureOf,
+  fieldsAggregated,
+  keyTypesOf,
+  streamOf,
+  viewOf,
+  type Catalog,
+} from '../../core/definition/catalog.ts'
 import { featureFingerprint } from '../../core/definition/fingerprint.ts'
 import type { FeatureDefinition, ViewDefinition } from '../../core/definition/types.ts'
 import type { FeatureValue, StatusCode } from '../../core/engine/feature-column.ts'
@@ -7,7 +14,6 @@ import { acceptedEvents, eventsInWindow, isKnown, naiveValue, type NaiveEvent } 
 import { FeatureStoreError } from '../../core/errors.ts'
 import { nextOffset, type Position } from '../../core/event/position.ts'
 import type { Scalar } from '../../core/event/types.ts'
-import { fieldsOf } from '../../core/expression/expression.ts'
 import { interpret } from '../../core/expression/interpret.ts'
 import { EntityHistory, EntitySelection, type EventSource } from './entity-history.ts'
 
@@ -18,7 +24,7 @@ export interface ExplainedEvent {
   readonly offset: number
   readonly eventTimeMs: number
   readonly knownAtMs: number
-  /** The fields that the feature reads; none for `count()`. */
+  /** The fields that the feature reads, its condition's too; none for `count()`. */
   readonly fields: Readonly<Record<string, Scalar>>
 }
 
@@ -26,7 +32,15 @@ export interface ExplainedEvent {
  * Why an event of the entity below the position does not count. Each event has one reason: the first that holds, in the
  * order of this list.
  */
-export const exclusions = ['refused', 'atOrAfterAsOf', 'notKnown', 'beforeWindow', 'afterWindow', 'nullInput'] as const
+export const exclusions = [
+  'refused',
+  'atOrAfterAsOf',
+  'notKnown',
+  'beforeWindow',
+  'afterWindow',
+  'notWhere',
+  'nullInput',
+] as const
 export type Exclusion = (typeof exclusions)[number]
 
 export interface Explanation {
@@ -40,7 +54,7 @@ export interface Explanation {
   /**
    * Events left out: `refused` too late or too early for the view, `atOrAfterAsOf` happened at T or later, `notKnown`
    * by K, `beforeWindow` older than the window (and so perhaps than the ttl), `afterWindow` newer than a window that ends
-   * before T, `nullInput` nothing to aggregate.
+   * before T, `notWhere` not true of the feature's condition, `nullInput` nothing to aggregate.
    */
   readonly excluded: Readonly<Record<Exclusion, number>>
 }
@@ -75,8 +89,7 @@ export async function explainValue(options: ExplainOptions): Promise<Explanation
 
   const selection = new EntitySelection(view, keyTypesOf(catalog, view))
   const entity = selection.add(view.keyFields.map((field) => entities[field] ?? null))
-  const { input } = feature.aggregation
-  const fields = input === null ? [] : fieldsOf(input)
+  const fields = fieldsAggregated(feature.aggregation)
   const history = await EntityHistory.read(reader, position.streams[stream.name] ?? [], [selection], fields)
   const below = (partition: number): number => nextOffset(position, stream.name, partition)
   const own = history.eventsOf(selection, entity).filter(({ partition, offset }) => offset < below(partition))
@@ -133,7 +146,7 @@ function countExcluded(
 
 /** Why an event that the view takes does not count. */
 function exclusionOf(
-  { aggregation: { input }, window }: FeatureDefinition,
+  { aggregation: { input, where }, window }: FeatureDefinition,
   event: NaiveEvent,
   inWindow: ReadonlySet<NaiveEvent>,
   { asOfMs, knownAsOfMs }: AsOf,
@@ -141,6 +154,8 @@ function exclusionOf(
   if (!happenedBefore(event.eventTimeMs, asOfMs)) return 'atOrAfterAsOf'
   if (!knownBy(event.knownAtMs, knownAsOfMs)) return 'notKnown'
   if (!inWindow.has(event)) return event.eventTimeMs < windowEnd(asOfMs, window) ? 'beforeWindow' : 'afterWindow'
-  if (input !== null && interpret(input, (name) => event.fields[name] ?? null) === null) return 'nullInput'
+  const field = (name: string): Scalar => event.fields[name] ?? null
+  if (where !== undefined && interpret(where, field) !== true) return 'notWhere'
+  if (input !== null && interpret(input, field) === null) return 'nullInput'
   return null
 }

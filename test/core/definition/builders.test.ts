@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import * as tidemark from '../../../index.ts'
 import { buildCatalog } from '../../../core/definition/catalog.ts'
+import { expressionsOf } from '../../../core/definition/stream.ts'
 import type { Definition } from '../../../core/definition/types.ts'
 import type { ErrorCode } from '../../../core/errors.ts'
 
@@ -149,6 +150,8 @@ describe('windows and functions', () => {
     ['endsBefore the future', () => count().over(1, { endsBefore: -1 })],
     ['endsBefore half a millisecond', () => count().over(1, { endsBefore: 0.5 })],
     ['endsBefore for ever', () => count().over(1, { endsBefore: Number.POSITIVE_INFINITY })],
+    ['where without a condition', () => count().where({} as never)],
+    ['where of nothing', () => count().where(undefined as never)],
     ['an option of windows that there is not', () => count().over(1, loose({ endBefore: 1 }))],
     ['lastN of 0', () => lastN({ ast: null } as never, 0)],
     ['lastN of 1,001', () => lastN({ ast: null } as never, 1001)],
@@ -159,7 +162,6 @@ describe('windows and functions', () => {
 
   const later: [string, () => unknown][] = [
     ['resolution', () => count().over(hours(1), { resolution: '5m' })],
-    ['where', () => count().where({} as never)],
     ['the window "1h"', () => count().over('1h' as never)],
     ['rows', () => count().over(tidemark.rows(3))],
     ['tumbling', () => count().over(tidemark.tumbling(hours(1)))],
@@ -178,6 +180,11 @@ describe('windows and functions', () => {
 
   test("resolution: 'exact' is the default said aloud", () => {
     expect(count().over(1, { resolution: 'exact' }).window).toEqual({ kind: 'sliding', spanMs: 1 })
+  })
+  test('where goes before over or after it; of two conditions both must hold', () => {
+    const { ok } = expressionsOf('stream s', { ok: bool() })
+    expect(count().where(ok).over(1)).toEqual(count().over(1).where(ok))
+    expect(count().where(ok).where(ok.not())).toEqual(count().where(ok.and(ok.not())))
   })
   test('endsBefore: 0 is, too', () => {
     expect(count().over(1, { endsBefore: 0 }).window).toEqual({ kind: 'sliding', spanMs: 1 })
@@ -263,6 +270,18 @@ describe('a catalog', () => {
       ],
       'FS_DEFINITION_INVALID',
       /feature f: its window reaches 3h back, further than the ttl of 2h/,
+    ],
+    [
+      'a condition that is a number',
+      [events, who, other({ features: ({ n }: never) => ({ f: count().where(n) }) })],
+      'FS_DEFINITION_INVALID',
+      /feature f: where takes a bool, not int32/,
+    ],
+    [
+      'a condition over another field',
+      [events, who, other({ features: () => ({ f: count().where(loose({ ast: { kind: 'field', name: 'z' } })) }) })],
+      'FS_DEFINITION_INVALID',
+      /feature f: there is no field z/,
     ],
     [
       'a distinct count for ever',

@@ -9,6 +9,7 @@ import {
   serviceFingerprints,
   viewFingerprint,
 } from '../../../core/definition/fingerprint.ts'
+import type { BoolExpr } from '../../../core/definition/expressions.ts'
 import { lastN, max, mean, min, stddev, variance, type FeatureBuilder } from '../../../core/definition/functions.ts'
 import { service } from '../../../core/definition/service.ts'
 import { entity, stream } from '../../../core/definition/stream.ts'
@@ -29,7 +30,8 @@ interface Variant {
   readonly describe?: string
   readonly entityName?: string
 }
-type Scope = Readonly<Record<'x' | 'y', never>>
+type Scope = Readonly<Record<'x' | 'y' | 'z', never>>
+const conditional: Variant = { feature: ({ x, z }) => over1h(mean(x).where(z) as never) }
 
 const fields = {
   at: timestamp(),
@@ -91,6 +93,9 @@ const different: [string, Variant][] = [
   ['the order of the key', { key: { where: int32(), who: string() } }],
   ['the window', { feature: ({ x }) => mean(x).over(3_600_001) }],
   ['where it ends', { feature: ({ x }) => mean(x).over(3_600_000, { endsBefore: 1 }) }],
+  ['a condition', { feature: ({ x, z }) => over1h(mean(x).where(z) as never) }],
+  ['another condition', { feature: ({ x, z }) => over1h(mean(x).where((z as BoolExpr).not()) as never) }],
+  ['the type of what it reads', { ...conditional, fields: { z: nullable(bool()) } }],
   ['no window', { feature: ({ x }) => mean(x) }],
   ['the ttl', { options: { ttl: 86_400_001 } }],
   ['no ttl', { options: { ttl: undefined } }],

@@ -39,6 +39,8 @@ test.each([
 test.each([
   [count().over(days(1)), 'count() over 1d'],
   [count().over(days(7), { endsBefore: days(1) }), 'count() over 7d ending 1d before'],
+  [count().where(a.gt(15)).over(days(1)), 'count() where a > 15 over 1d'],
+  [mean(b).where(ok.or(a.gt(1))), 'mean(b) where ok or a > 1'],
   [last(s), 'last(s)'],
   [lastN(a, 3).over(minutes(90)), 'lastN(a, 3) over 90m'],
   [share(a.gt(15)).over(days(7)), 'share(a > 15) over 7d'],

@@ -16,6 +16,7 @@ import {
   variance,
   type FeatureBuilder,
 } from '../../../core/definition/functions.ts'
+import type { BoolExpr, NumericExpr, StringExpr } from '../../../core/definition/expressions.ts'
 import { entity, stream } from '../../../core/definition/stream.ts'
 import { bool, float64, int32, int64, nullable, string, timestamp } from '../../../core/definition/fields.ts'
 import { view } from '../../../core/definition/view.ts'
@@ -47,7 +48,14 @@ const who = entity('who', { key: { who: string(), region: int32() } })
 
 type AnyFeature = FeatureBuilder<ScalarType | `list<${ScalarType}>`>
 
-const everyFunction = (over: (feature: AnyFeature) => AnyFeature) =>
+/** A condition that is true, false and null, of fields that features also aggregate. */
+type Condition = (fields: {
+  readonly i: NumericExpr<'int32'>
+  readonly ok: BoolExpr
+  readonly s: StringExpr
+}) => BoolExpr
+
+const everyFunction = (over: (feature: AnyFeature) => AnyFeature, where?: Condition) =>
   view('every', {
     from: events,
     entity: who,
@@ -88,7 +96,11 @@ const everyFunction = (over: (feature: AnyFeature) => AnyFeature) =>
         newest: max(at),
         b_last: last(b),
       }
-      return Object.fromEntries(Object.entries(all).map(([name, feature]) => [name, over(feature)]))
+      const features: [string, AnyFeature][] = Object.entries(all)
+      if (where !== undefined)
+        for (const [name, feature] of Object.entries(all))
+          features.push([`${name}_if`, feature.where(where({ i, ok, s }))])
+      return Object.fromEntries(features.map(([name, feature]) => [name, over(feature)]))
     },
   })
 
@@ -109,24 +121,26 @@ function cut(history: readonly NaiveEvent[], sizes: readonly number[]): NaiveEve
 const size = Number(process.env['TIDEMARK_PROPERTY_RUNS'] ?? 150)
 
 describe('the engine equals the naive twin, bit for bit', () => {
-  const windows: [string, (feature: AnyFeature) => AnyFeature][] = [
+  const windows: [string, (feature: AnyFeature) => AnyFeature, Condition?][] = [
     ['over 1 ms', (feature) => feature.over(1)],
     ['over 700 ms', (feature) => feature.over(700)],
     ['over 4000 ms', (feature) => feature.over(4_000)],
     ['over lifetime', (feature) => feature],
     ['over 700 ms ending 900 ms before', (feature) => feature.over(700, { endsBefore: 900 })],
     ['over 3000 ms ending 1000 ms before', (feature) => feature.over(3_000, { endsBefore: 1_000 })],
+    ['over 2000 ms where ok', (feature) => feature.over(2_000), ({ ok }) => ok],
+    ['over lifetime where i > 0 or s is x', (feature) => feature, ({ i, s }) => i.gt(0).or(s.eq('x'))],
   ]
-  const cases = windows.flatMap(([title, over], index) => {
+  const cases = windows.flatMap(([title, over, where], index) => {
     const numRuns = index < 4 ? size : Math.ceil(size / 2)
     return [
-      { title, over, hot: false, eventsMax: 260, numRuns },
-      { title: `one hot entity ${title}`, over, hot: true, eventsMax: 900, numRuns: Math.ceil(numRuns / 5) },
+      { title, over, where, hot: false, eventsMax: 260, numRuns },
+      { title: `one hot entity ${title}`, over, where, hot: true, eventsMax: 900, numRuns: Math.ceil(numRuns / 5) },
     ]
   })
-  for (const { title, over, hot, eventsMax, numRuns } of cases) {
+  for (const { title, over, where, hot, eventsMax, numRuns } of cases) {
     it(`${title}: every function, any batches, flushes, evictions, T, K and P`, { timeout: 120_000 }, () => {
-      const definition = everyFunction(over)
+      const definition = everyFunction(over, where)
       const catalog = buildCatalog([events, who, definition])
       const plan = planView(catalog, 'every', 300)
       const finisher = new ViewFinisher(plan)

@@ -54,7 +54,7 @@ export const places = view('places', {
   ttl: 4_000,
   lateness: 1_500,
   maxAhead: 40,
-  features: ({ i, b, f, s }) => ({
+  features: ({ i, b, f, s, ok }) => ({
     n: count(),
     n_700: count().over(700),
     i_mean: mean(i).over(4_000),
@@ -63,6 +63,8 @@ export const places = view('places', {
     f_sum: sum(f).over(2_000),
     s_last3: lastN(s, 3),
     s_distinct: distinctCount(s).over(700),
+    n_shifted: count().over(700, { endsBefore: 3_300 }),
+    i_mean_ok: mean(i).where(ok).over(2_000),
   }),
 })
 export const people = view('people', {
@@ -74,6 +76,8 @@ export const people = view('people', {
     ok_share: share(ok),
     i_last: last(i),
     at_first: first(at).over(3_000),
+    i_last_shifted: last(i).over(500, { endsBefore: 100 }),
+    n_ok: count().where(ok).over(1_000),
   }),
 })
 const risk = service('risk', {
@@ -88,6 +92,8 @@ const risk = service('risk', {
 })
 
 export const catalog = buildCatalog([events, place, person, places, people, risk])
+/** Values of one sample: features and derived ones. */
+export const valuesPerSample = risk.features.length + risk.derive.length
 
 const historyMs = 300
 const schema = streamSchema('events', events.fields)
