@@ -22,12 +22,16 @@ export const knownBy = (knownAtMs: number, knownAsOfMs: number): boolean => know
 export const ttlStart = (asOfMs: number, ttlMs: number | null): number =>
   ttlMs === null ? Number.NEGATIVE_INFINITY : asOfMs - ttlMs
 
-/** The first event time inside a window at T: inclusive. Never before the ttl, which is at least the window's reach. */
+/**
+ * The first event time that a window may take at T: inclusive. What lies in [windowStart, windowEnd) is all of the window,
+ * but of `rows` the last ones only. Never before the ttl, which is at least the window's reach.
+ */
 export function windowStart(asOfMs: number, window: WindowDefinition, ttlMs: number | null): number {
   switch (window.kind) {
     case 'sliding':
       return asOfMs - windowReachMs(window, ttlMs)
     case 'lifetime':
+    case 'rows':
       return ttlStart(asOfMs, ttlMs)
   }
 }
@@ -38,6 +42,7 @@ export function windowEnd(asOfMs: number, window: WindowDefinition): number {
     case 'sliding':
       return asOfMs - (window.endsBeforeMs ?? 0)
     case 'lifetime':
+    case 'rows':
       return asOfMs
   }
 }
@@ -48,6 +53,7 @@ export function windowReachMs(window: WindowDefinition, ttlMs: number | null): n
     case 'sliding':
       return window.spanMs + (window.endsBeforeMs ?? 0)
     case 'lifetime':
+    case 'rows':
       return ttlMs ?? Number.POSITIVE_INFINITY
   }
 }

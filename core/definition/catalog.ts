@@ -192,7 +192,11 @@ function checkView(catalog: Catalog, view: ViewDefinition): void {
       throw invalid(
         `${owner}: its window reaches ${durationText(reachMs)} back, further than the ttl of ${durationText(view.ttlMs)}`,
       )
-    if (feature.aggregation.function === 'distinctCount' && !Number.isFinite(reachMs)) {
+    if (
+      feature.aggregation.function === 'distinctCount' &&
+      !Number.isFinite(reachMs) &&
+      feature.window.kind !== 'rows'
+    ) {
       throw invalid(
         `${owner}: an exact distinct count without bound keeps every value for ever: give it a window or the view a ttl`,
       )

@@ -39,6 +39,8 @@ export function windowText(window: WindowDefinition): string {
     }
     case 'lifetime':
       return ''
+    case 'rows':
+      return `over the last ${window.count}`
   }
 }
 

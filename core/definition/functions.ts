@@ -31,12 +31,30 @@ export interface WindowOptions {
   readonly endsBefore?: number
 }
 
+/** Of more events a window in time says more. */
+const rowsMax = 100_000
+
 const invalid = (message: string): FeatureStoreError => new FeatureStoreError('FS_DEFINITION_INVALID', message)
 
 /** Errors: FS_DEFINITION_INVALID unless `ms` is a positive number of whole milliseconds. */
 function checkSpan(what: string, ms: unknown): void {
   if (!Number.isSafeInteger(ms) || (ms as number) <= 0)
     throw invalid(`${what} of ${String(ms)} ms: it must be a positive number of milliseconds`)
+}
+
+/** Windows that have a function of their own, such as `rows(5)`. */
+export type NamedWindow = Exclude<WindowDefinition, { readonly kind: 'sliding' | 'lifetime' }>
+
+/** Errors: FS_DEFINITION_INVALID for what plain JavaScript may pass. */
+function checkedWindow(window: NamedWindow): NamedWindow {
+  switch ((window as NamedWindow | null | undefined)?.kind) {
+    case 'rows':
+      if (!Number.isInteger(window.count) || window.count < 1 || window.count > rowsMax)
+        throw invalid(`rows(${String(window.count)}): n is an integer from 1 to 100,000`)
+      return window
+    default:
+      throw invalid(`${JSON.stringify(window)} is no window: give a length of time, such as hours(1), or rows(5)`)
+  }
 }
 
 /** An aggregation, over its lifetime (within the view's ttl) until `over` gives it a window. `T` is the type of its value. */
@@ -52,8 +70,17 @@ export class FeatureBuilder<T extends ScalarType | `list<${ScalarType}>`> {
   }
 
   /** The sliding window [T - spanMs, T), exact to the event; with `endsBefore: o` it is [T - spanMs - o, T - o). */
-  over(spanMs: number, options: WindowOptions = {}): FeatureBuilder<T> {
-    if (typeof spanMs !== 'number') throw notYet(`the window ${JSON.stringify(spanMs)}`)
+  over(spanMs: number, options?: WindowOptions): FeatureBuilder<T>
+  /** A window such as `rows(5)`. */
+  over(window: NamedWindow): FeatureBuilder<T>
+  over(window: number | NamedWindow, options: WindowOptions = {}): FeatureBuilder<T> {
+    if (typeof window === 'number') return this.#sliding(window, options)
+    if (typeof (window as unknown) === 'string') throw notYet(`the window ${JSON.stringify(window)}`)
+    checkOptions('a window other than a length of time', options, [])
+    return new FeatureBuilder<T>(this.aggregation, checkedWindow(window))
+  }
+
+  #sliding(spanMs: number, options: WindowOptions): FeatureBuilder<T> {
     checkSpan('a window', spanMs)
     checkOptions('a window', options, ['resolution', 'endsBefore'])
     if (options.resolution !== undefined && options.resolution !== 'exact')
@@ -129,13 +156,15 @@ export function lastN<T extends ScalarType>(input: Expr<T>, n: number): FeatureB
 export const distinctCount = (input: Expr<ScalarType>): FeatureBuilder<'int64'> =>
   new FeatureBuilder({ function: 'distinctCount', input: input.ast })
 
+/** The last n visible events in total order, within the view's ttl; what the function skips of them is not made up for. */
+export const rows = (n: number): NamedWindow => checkedWindow({ kind: 'rows', count: n })
+
 /** Windows and functions that the design has and this version refuses, so that using one says so. */
 const later =
   (what: string) =>
   (..._arguments: readonly unknown[]): never => {
     throw notYet(what)
   }
-export const rows = later('rows(n)')
 export const tumbling = later('a tumbling window')
 export const session = later('a session window')
 export const series = later('series')

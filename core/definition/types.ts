@@ -55,6 +55,8 @@ export type WindowDefinition =
   | { readonly kind: 'sliding'; readonly spanMs: number; readonly endsBeforeMs?: number }
   /** As far back as the ttl. */
   | { readonly kind: 'lifetime' }
+  /** The last `count` visible events in total order. */
+  | { readonly kind: 'rows'; readonly count: number }
 
 export interface FeatureDefinition {
   readonly name: string

@@ -21,6 +21,7 @@ import {
   lastPresent,
   lastPresentItems,
   newestKnown,
+  nthLastKnown,
   presentBigInts,
   tallyInput,
 } from './scan.ts'
@@ -115,7 +116,7 @@ export class ViewFinisher {
         if (entity.prunedNewestMs < from) return this.#setAll(builders, row, Status.EXPIRED)
       } else return this.#setAll(builders, row, newest < entity.start ? Status.NOT_FOUND : Status.EXPIRED)
     }
-    this.#findWindows(entity, hi, asOfMs)
+    this.#findWindows(entity, hi, asOf)
     for (const group of this.#groups) {
       const lo = this.#los[group.window] as number
       this.#finishGroup(group, entity, lo, this.#his[group.window] as number, knownAsOfMs, builders, row)
@@ -124,13 +125,15 @@ export class ViewFinisher {
   }
 
   /** Sets the slots [lo, hi) of every window that a feature asks for; `end` is the first slot at or after T. */
-  #findWindows(entity: EntityColumns, end: number, asOfMs: number): void {
+  #findWindows(entity: EntityColumns, end: number, { asOfMs, knownAsOfMs }: AsOf): void {
     const { windows, view } = this.plan
     for (const index of this.#windows) {
       const window = windows[index] as WindowDefinition
       const endMs = windowEnd(asOfMs, window)
-      this.#los[index] = entity.lowerBound(windowStart(asOfMs, window, view.ttlMs))
-      this.#his[index] = endMs === asOfMs ? end : entity.lowerBound(endMs)
+      const lo = entity.lowerBound(windowStart(asOfMs, window, view.ttlMs))
+      const hi = endMs === asOfMs ? end : entity.lowerBound(endMs)
+      this.#los[index] = window.kind === 'rows' ? nthLastKnown(entity, lo, hi, knownAsOfMs, window.count) : lo
+      this.#his[index] = hi
     }
   }
 

@@ -58,7 +58,8 @@ export function eventsInWindow<E extends Ordered>(
 ): readonly E[] {
   const fromMs = windowStart(asOfMs, window, ttlMs)
   const toMs = windowEnd(asOfMs, window)
-  return visible.filter(({ eventTimeMs }) => fromMs <= eventTimeMs && eventTimeMs < toMs)
+  const spanned = visible.filter(({ eventTimeMs }) => fromMs <= eventTimeMs && eventTimeMs < toMs)
+  return window.kind === 'rows' ? spanned.slice(-window.count) : spanned
 }
 
 /**

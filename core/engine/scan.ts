@@ -14,6 +14,14 @@ export function newestKnown(entity: EntityColumns, hi: number, knownAsOfMs: numb
   return slot
 }
 
+/** The slot in [lo, hi) from which on `n` events are known by K, `lo` when there are fewer. */
+export function nthLastKnown(entity: EntityColumns, lo: number, hi: number, knownAsOfMs: number, n: number): number {
+  let left = n
+  let slot = hi
+  while (slot > lo && left > 0) if ((entity.knowns[--slot] as number) <= knownAsOfMs) left--
+  return slot
+}
+
 export function countKnown(
   entity: EntityColumns,
   plans: readonly InputPlan[],

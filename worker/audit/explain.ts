@@ -102,7 +102,7 @@ export async function explainValue(options: ExplainOptions): Promise<Explanation
     value,
     fingerprint: featureFingerprint(catalog, named),
     events: events.map((event) => ({ stream: stream.name, ...event })),
-    window: [windowStart(asOfMs, feature.window, view.ttlMs), windowEnd(asOfMs, feature.window)],
+    window: spanOf(view, feature, inWindow, asOfMs),
     excluded: countExcluded(feature, own, new Set(accepted), new Set(inWindow), asOf),
   }
 }
@@ -115,6 +115,18 @@ function parseReference(text: string): { readonly view: string; readonly feature
       `${JSON.stringify(text)} is no feature reference: write view:feature`,
     )
   return { view, feature }
+}
+
+/** Event times of a window; one that is cut by its events begins with the first of them. */
+function spanOf(
+  view: ViewDefinition,
+  { window }: FeatureDefinition,
+  inWindow: readonly NaiveEvent[],
+  asOfMs: number,
+): Explanation['window'] {
+  const endMs = windowEnd(asOfMs, window)
+  const cutByEvents = window.kind === 'rows'
+  return [cutByEvents ? (inWindow[0]?.eventTimeMs ?? endMs) : windowStart(asOfMs, window, view.ttlMs), endMs]
 }
 
 /** What the feature's window takes of the events, whether or not their input is null. */

@@ -10,7 +10,16 @@ import {
   viewFingerprint,
 } from '../../../core/definition/fingerprint.ts'
 import type { BoolExpr } from '../../../core/definition/expressions.ts'
-import { lastN, max, mean, min, stddev, variance, type FeatureBuilder } from '../../../core/definition/functions.ts'
+import {
+  lastN,
+  max,
+  mean,
+  min,
+  rows,
+  stddev,
+  variance,
+  type FeatureBuilder,
+} from '../../../core/definition/functions.ts'
 import { service } from '../../../core/definition/service.ts'
 import { entity, stream } from '../../../core/definition/stream.ts'
 import type { Definition } from '../../../core/definition/types.ts'
@@ -96,6 +105,8 @@ const different: [string, Variant][] = [
   ['a condition', { feature: ({ x, z }) => over1h(mean(x).where(z) as never) }],
   ['another condition', { feature: ({ x, z }) => over1h(mean(x).where((z as BoolExpr).not()) as never) }],
   ['the type of what it reads', { ...conditional, fields: { z: nullable(bool()) } }],
+  ['rows', { feature: ({ x }) => mean(x).over(rows(5)) }],
+  ['other rows', { feature: ({ x }) => mean(x).over(rows(6)) }],
   ['no window', { feature: ({ x }) => mean(x) }],
   ['the ttl', { options: { ttl: 86_400_001 } }],
   ['no ttl', { options: { ttl: undefined } }],

@@ -10,6 +10,7 @@ import {
   lastN,
   mean,
   minutes,
+  rows,
   share,
   stddev,
 } from '../../../core/definition/functions.ts'
@@ -41,6 +42,7 @@ test.each([
   [count().over(days(7), { endsBefore: days(1) }), 'count() over 7d ending 1d before'],
   [count().where(a.gt(15)).over(days(1)), 'count() where a > 15 over 1d'],
   [mean(b).where(ok.or(a.gt(1))), 'mean(b) where ok or a > 1'],
+  [mean(a).over(rows(5)), 'mean(a) over the last 5'],
   [last(s), 'last(s)'],
   [lastN(a, 3).over(minutes(90)), 'lastN(a, 3) over 90m'],
   [share(a.gt(15)).over(days(7)), 'share(a > 15) over 7d'],

@@ -10,6 +10,7 @@ import {
   max,
   mean,
   min,
+  rows,
   share,
   stddev,
   sum,
@@ -129,6 +130,9 @@ describe('the engine equals the naive twin, bit for bit', () => {
     ['over 700 ms ending 900 ms before', (feature) => feature.over(700, { endsBefore: 900 })],
     ['over 3000 ms ending 1000 ms before', (feature) => feature.over(3_000, { endsBefore: 1_000 })],
     ['over 2000 ms where ok', (feature) => feature.over(2_000), ({ ok }) => ok],
+    ['over rows(1)', (feature) => feature.over(rows(1))],
+    ['over rows(5) where ok', (feature) => feature.over(rows(5)), ({ ok }) => ok],
+    ['over rows(150)', (feature) => feature.over(rows(150))],
     ['over lifetime where i > 0 or s is x', (feature) => feature, ({ i, s }) => i.gt(0).or(s.eq('x'))],
   ]
   const cases = windows.flatMap(([title, over, where], index) => {

@@ -107,6 +107,12 @@ describe('explain', () => {
     expect([later.value, later.window]).toEqual([3, [7_550, 8_050]])
     const after = await explain('people:i_last_shifted', { asOfMs: 8_050, knownAsOfMs: 9_000 })
     expect([after.value, after.excluded.afterWindow]).toEqual([4, 1])
+    const rows = await explain('places:i_std_rows', { asOfMs: 8_150, knownAsOfMs: 9_000 })
+    expect([rows.events.map(({ offset }) => offset), rows.window, rows.excluded.beforeWindow]).toEqual([
+      [4, 3],
+      [7_900, 8_150],
+      1,
+    ])
     const { status, excluded } = await explain('places:i_mean_ok')
     expect([status, excluded.notWhere, excluded.nullInput]).toEqual([Status.NULL, 3, 0])
   })

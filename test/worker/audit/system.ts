@@ -12,6 +12,7 @@ import {
   lastN,
   max,
   mean,
+  rows,
   share,
   stddev,
   sum,
@@ -64,19 +65,21 @@ export const places = view('places', {
     s_last3: lastN(s, 3),
     s_distinct: distinctCount(s).over(700),
     n_shifted: count().over(700, { endsBefore: 3_300 }),
+    i_std_rows: stddev(i).over(rows(4)),
     i_mean_ok: mean(i).where(ok).over(2_000),
   }),
 })
 export const people = view('people', {
   from: events,
   entity: person,
-  features: ({ i, f, ok, at }) => ({
+  features: ({ i, f, s, ok, at }) => ({
     n: count(),
     f_max: max(f).over(1_000),
     ok_share: share(ok),
     i_last: last(i),
     at_first: first(at).over(3_000),
     i_last_shifted: last(i).over(500, { endsBefore: 100 }),
+    s_distinct_rows: distinctCount(s).over(rows(3)),
     n_ok: count().where(ok).over(1_000),
   }),
 })
