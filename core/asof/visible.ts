@@ -22,6 +22,12 @@ export const knownBy = (knownAtMs: number, knownAsOfMs: number): boolean => know
 export const ttlStart = (asOfMs: number, ttlMs: number | null): number =>
   ttlMs === null ? Number.NEGATIVE_INFINITY : asOfMs - ttlMs
 
+/** Start of the interval that holds T: the multiple of its length at or before it, also before 1970. */
+const alignedStart = (asOfMs: number, spanMs: number): number => {
+  const into = asOfMs % spanMs
+  return asOfMs - (into < 0 ? into + spanMs : into)
+}
+
 /**
  * The first event time that a window may take at T: inclusive. What lies in [windowStart, windowEnd) is all of the window,
  * but of `rows` the last ones only. Never before the ttl, which is at least the window's reach.
@@ -30,6 +36,8 @@ export function windowStart(asOfMs: number, window: WindowDefinition, ttlMs: num
   switch (window.kind) {
     case 'sliding':
       return asOfMs - windowReachMs(window, ttlMs)
+    case 'tumbling':
+      return alignedStart(asOfMs, window.spanMs) - (window.take === 'last' ? window.spanMs : 0)
     case 'lifetime':
     case 'rows':
       return ttlStart(asOfMs, ttlMs)
@@ -41,6 +49,8 @@ export function windowEnd(asOfMs: number, window: WindowDefinition): number {
   switch (window.kind) {
     case 'sliding':
       return asOfMs - (window.endsBeforeMs ?? 0)
+    case 'tumbling':
+      return window.take === 'last' ? alignedStart(asOfMs, window.spanMs) : asOfMs
     case 'lifetime':
     case 'rows':
       return asOfMs
@@ -52,6 +62,8 @@ export function windowReachMs(window: WindowDefinition, ttlMs: number | null): n
   switch (window.kind) {
     case 'sliding':
       return window.spanMs + (window.endsBeforeMs ?? 0)
+    case 'tumbling':
+      return window.take === 'last' ? 2 * window.spanMs : window.spanMs
     case 'lifetime':
     case 'rows':
       return ttlMs ?? Number.POSITIVE_INFINITY

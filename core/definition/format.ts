@@ -39,6 +39,8 @@ export function windowText(window: WindowDefinition): string {
     }
     case 'lifetime':
       return ''
+    case 'tumbling':
+      return `over the ${window.take} ${durationText(window.spanMs)}`
     case 'rows':
       return `over the last ${window.count}`
   }

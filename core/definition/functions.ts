@@ -47,13 +47,24 @@ export type NamedWindow = Exclude<WindowDefinition, { readonly kind: 'sliding' |
 
 /** Errors: FS_DEFINITION_INVALID for what plain JavaScript may pass. */
 function checkedWindow(window: NamedWindow): NamedWindow {
-  switch ((window as NamedWindow | null | undefined)?.kind) {
+  const none = (): never => {
+    throw invalid(`${JSON.stringify(window)} is no window: give a length of time, such as hours(1), or rows(5)`)
+  }
+  if (typeof window !== 'object' || window === null) return none()
+  switch (window.kind) {
     case 'rows':
       if (!Number.isInteger(window.count) || window.count < 1 || window.count > rowsMax)
         throw invalid(`rows(${String(window.count)}): n is an integer from 1 to 100,000`)
       return window
+    case 'tumbling':
+      checkSpan('a tumbling window', window.spanMs)
+      if (!Number.isSafeInteger(2 * window.spanMs))
+        throw invalid(`a tumbling window of ${window.spanMs} ms is too long`)
+      if (window.take !== 'current' && window.take !== 'last')
+        throw invalid(`a tumbling window takes ${JSON.stringify(window.take)}: 'current' or 'last'`)
+      return window
     default:
-      throw invalid(`${JSON.stringify(window)} is no window: give a length of time, such as hours(1), or rows(5)`)
+      return none()
   }
 }
 
@@ -159,13 +170,27 @@ export const distinctCount = (input: Expr<ScalarType>): FeatureBuilder<'int64'> 
 /** The last n visible events in total order, within the view's ttl; what the function skips of them is not made up for. */
 export const rows = (n: number): NamedWindow => checkedWindow({ kind: 'rows', count: n })
 
+export interface TumblingOptions {
+  /** `current`: [start of the interval, T). `last`: the whole interval before it. */
+  readonly take: 'current' | 'last'
+  /** Only 'UTC', the default, so far. */
+  readonly zone?: 'UTC' | string
+}
+
+/** Intervals of `spanMs`, one after the other from the epoch, UTC: hours begin on the hour, days at midnight. */
+export function tumbling(spanMs: number, options: TumblingOptions): NamedWindow {
+  checkOptions('a tumbling window', options ?? {}, ['take', 'zone'])
+  const { take, zone } = (options ?? {}) as Partial<TumblingOptions>
+  if (zone !== undefined && zone !== 'UTC') throw notYet(`a tumbling window in the zone ${JSON.stringify(zone)}`)
+  return checkedWindow({ kind: 'tumbling', spanMs, take: take as TumblingOptions['take'] })
+}
+
 /** Windows and functions that the design has and this version refuses, so that using one says so. */
 const later =
   (what: string) =>
   (..._arguments: readonly unknown[]): never => {
     throw notYet(what)
   }
-export const tumbling = later('a tumbling window')
 export const session = later('a session window')
 export const series = later('series')
 export const topN = later('topN')

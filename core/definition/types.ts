@@ -55,6 +55,8 @@ export type WindowDefinition =
   | { readonly kind: 'sliding'; readonly spanMs: number; readonly endsBeforeMs?: number }
   /** As far back as the ttl. */
   | { readonly kind: 'lifetime' }
+  /** The aligned interval of `spanMs` (UTC, from the epoch) that T lies in, up to T, or the whole one before it. */
+  | { readonly kind: 'tumbling'; readonly spanMs: number; readonly take: 'current' | 'last' }
   /** The last `count` visible events in total order. */
   | { readonly kind: 'rows'; readonly count: number }
 

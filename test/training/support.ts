@@ -1,7 +1,19 @@
 /** A small project over the stream of test/support/history.ts: every kind of column that a training set can have. */
 import { buildCatalog } from '../../core/definition/catalog.ts'
 import { bool, float64, int32, int64, nullable, string, timestamp } from '../../core/definition/fields.ts'
-import { count, distinctCount, last, lastN, max, mean, min, rows, stddev, sum } from '../../core/definition/functions.ts'
+import {
+  count,
+  distinctCount,
+  last,
+  lastN,
+  max,
+  mean,
+  min,
+  rows,
+  stddev,
+  sum,
+  tumbling,
+} from '../../core/definition/functions.ts'
 import { model, service } from '../../core/definition/service.ts'
 import { entity, stream } from '../../core/definition/stream.ts'
 import { view } from '../../core/definition/view.ts'
@@ -66,6 +78,8 @@ const byWindow = view('by_window', {
     i_std_shifted: stddev(i).over(700, { endsBefore: 400 }),
     i_mean_rows: mean(i).over(rows(4)),
     ok_rows: count().where(ok).over(rows(3)),
+    i_mean_last: mean(i).over(tumbling(1_500, { take: 'last' })),
+    n_current: count().over(tumbling(1_000, { take: 'current' })),
     n_ok: count().where(ok),
     b_sum_if: sum(b).where(i.gt(0)),
     s_last2_ok: lastN(s, 2).where(ok).over(2_000),

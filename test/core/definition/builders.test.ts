@@ -154,6 +154,11 @@ describe('windows and functions', () => {
     ['where of nothing', () => count().where(undefined as never)],
     ['a window of nothing', () => count().over(null as never)],
     ['a window of an unknown kind', () => count().over({ kind: 'rowz' } as never)],
+    ['tumbling of nothing', () => tidemark.tumbling(0, { take: 'last' })],
+    ['tumbling that takes none', () => tidemark.tumbling(hours(1), {} as never)],
+    ['tumbling without options', () => tidemark.tumbling(hours(1), undefined as never)],
+    ['tumbling with other options', () => tidemark.tumbling(hours(1), loose({ take: 'last', endsBefore: 1 }))],
+    ['tumbling that takes all', () => tidemark.tumbling(hours(1), { take: 'all' as never })],
     ['rows(0)', () => tidemark.rows(0)],
     ['rows(1.5)', () => tidemark.rows(1.5)],
     ['rows of too many', () => tidemark.rows(100_001)],
@@ -169,7 +174,7 @@ describe('windows and functions', () => {
   const later: [string, () => unknown][] = [
     ['resolution', () => count().over(hours(1), { resolution: '5m' })],
     ['the window "1h"', () => count().over('1h' as never)],
-    ['tumbling', () => count().over(tidemark.tumbling(hours(1)))],
+    ['zone', () => count().over(tidemark.tumbling(days(1), { take: 'last', zone: 'Europe/Berlin' }))],
     ['session', () => count().over(tidemark.session(hours(1)))],
     ['series', () => count().over(tidemark.series(hours(6), hours(1)))],
     ['topN', () => tidemark.topN('x', 3)],
@@ -245,6 +250,7 @@ describe('a catalog', () => {
   const other = (options: object) => view('other', loose({ ...base, ...options }))
   const shares = (condition: (scope: never) => unknown) =>
     other({ features: (scope: never) => ({ f: tidemark.share(condition(scope) as never) }) })
+  const lastHour = tidemark.tumbling(hours(1), { take: 'last' })
   const num = entity('num', { key: { n: int32() } })
   const num64 = entity('num64', { key: { n: int64() } })
   const wide = stream('wide', { fields: { at: timestamp(), n: int64(), who: string() }, eventTime: 'at' })
@@ -275,6 +281,12 @@ describe('a catalog', () => {
       ],
       'FS_DEFINITION_INVALID',
       /feature f: its window reaches 3h back, further than the ttl of 2h/,
+    ],
+    [
+      'a ttl shorter than two intervals, of which the last begins',
+      [events, who, other({ ttl: hours(1), features: () => ({ f: count().over(lastHour) }) })],
+      'FS_DEFINITION_INVALID',
+      /feature f: its window reaches 2h back, further than the ttl of 1h/,
     ],
     [
       'a condition that is a number',

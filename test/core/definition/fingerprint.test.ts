@@ -17,6 +17,7 @@ import {
   min,
   rows,
   stddev,
+  tumbling,
   variance,
   type FeatureBuilder,
 } from '../../../core/definition/functions.ts'
@@ -107,6 +108,8 @@ const different: [string, Variant][] = [
   ['the type of what it reads', { ...conditional, fields: { z: nullable(bool()) } }],
   ['rows', { feature: ({ x }) => mean(x).over(rows(5)) }],
   ['other rows', { feature: ({ x }) => mean(x).over(rows(6)) }],
+  ['an aligned window', { feature: ({ x }) => mean(x).over(tumbling(3_600_000, { take: 'current' })) }],
+  ['the one before it', { feature: ({ x }) => mean(x).over(tumbling(3_600_000, { take: 'last' })) }],
   ['no window', { feature: ({ x }) => mean(x) }],
   ['the ttl', { options: { ttl: 86_400_001 } }],
   ['no ttl', { options: { ttl: undefined } }],

@@ -14,6 +14,7 @@ import {
   share,
   stddev,
   sum,
+  tumbling,
   variance,
   type FeatureBuilder,
 } from '../../../core/definition/functions.ts'
@@ -133,6 +134,8 @@ describe('the engine equals the naive twin, bit for bit', () => {
     ['over rows(1)', (feature) => feature.over(rows(1))],
     ['over rows(5) where ok', (feature) => feature.over(rows(5)), ({ ok }) => ok],
     ['over rows(150)', (feature) => feature.over(rows(150))],
+    ['over tumbling 700 ms, current', (feature) => feature.over(tumbling(700, { take: 'current' }))],
+    ['over tumbling 2000 ms, last', (feature) => feature.over(tumbling(2_000, { take: 'last' })), ({ ok }) => ok],
     ['over lifetime where i > 0 or s is x', (feature) => feature, ({ i, s }) => i.gt(0).or(s.eq('x'))],
   ]
   const cases = windows.flatMap(([title, over, where], index) => {

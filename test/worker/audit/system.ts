@@ -16,6 +16,7 @@ import {
   share,
   stddev,
   sum,
+  tumbling,
 } from '../../../core/definition/functions.ts'
 import { service } from '../../../core/definition/service.ts'
 import { entity, stream } from '../../../core/definition/stream.ts'
@@ -66,6 +67,7 @@ export const places = view('places', {
     s_distinct: distinctCount(s).over(700),
     n_shifted: count().over(700, { endsBefore: 3_300 }),
     i_std_rows: stddev(i).over(rows(4)),
+    i_mean_last: mean(i).over(tumbling(1_500, { take: 'last' })),
     i_mean_ok: mean(i).where(ok).over(2_000),
   }),
 })
@@ -80,6 +82,7 @@ export const people = view('people', {
     at_first: first(at).over(3_000),
     i_last_shifted: last(i).over(500, { endsBefore: 100 }),
     s_distinct_rows: distinctCount(s).over(rows(3)),
+    n_current: count().over(tumbling(1_000, { take: 'current' })),
     n_ok: count().where(ok).over(1_000),
   }),
 })
