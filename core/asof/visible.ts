@@ -30,7 +30,7 @@ const alignedStart = (asOfMs: number, spanMs: number): number => {
 
 /**
  * The first event time that a window may take at T: inclusive. What lies in [windowStart, windowEnd) is all of the window,
- * but of `rows` the last ones only. Never before the ttl, which is at least the window's reach.
+ * but of `rows` and `session` the last ones only. Never before the ttl, which is at least the window's reach.
  */
 export function windowStart(asOfMs: number, window: WindowDefinition, ttlMs: number | null): number {
   switch (window.kind) {
@@ -40,6 +40,7 @@ export function windowStart(asOfMs: number, window: WindowDefinition, ttlMs: num
       return alignedStart(asOfMs, window.spanMs) - (window.take === 'last' ? window.spanMs : 0)
     case 'lifetime':
     case 'rows':
+    case 'session':
       return ttlStart(asOfMs, ttlMs)
   }
 }
@@ -53,6 +54,7 @@ export function windowEnd(asOfMs: number, window: WindowDefinition): number {
       return window.take === 'last' ? alignedStart(asOfMs, window.spanMs) : asOfMs
     case 'lifetime':
     case 'rows':
+    case 'session':
       return asOfMs
   }
 }
@@ -66,6 +68,7 @@ export function windowReachMs(window: WindowDefinition, ttlMs: number | null): n
       return window.take === 'last' ? 2 * window.spanMs : window.spanMs
     case 'lifetime':
     case 'rows':
+    case 'session':
       return ttlMs ?? Number.POSITIVE_INFINITY
   }
 }

@@ -41,6 +41,8 @@ export function windowText(window: WindowDefinition): string {
       return ''
     case 'tumbling':
       return `over the ${window.take} ${durationText(window.spanMs)}`
+    case 'session':
+      return `over the session with gaps below ${durationText(window.gapMs)}`
     case 'rows':
       return `over the last ${window.count}`
   }

@@ -56,6 +56,9 @@ function checkedWindow(window: NamedWindow): NamedWindow {
       if (!Number.isInteger(window.count) || window.count < 1 || window.count > rowsMax)
         throw invalid(`rows(${String(window.count)}): n is an integer from 1 to 100,000`)
       return window
+    case 'session':
+      checkSpan('a session with a gap', window.gapMs)
+      return window
     case 'tumbling':
       checkSpan('a tumbling window', window.spanMs)
       if (!Number.isSafeInteger(2 * window.spanMs))
@@ -185,13 +188,18 @@ export function tumbling(spanMs: number, options: TumblingOptions): NamedWindow 
   return checkedWindow({ kind: 'tumbling', spanMs, take: take as TumblingOptions['take'] })
 }
 
+/**
+ * The maximal chain of visible events with gaps below `gapMs` that ends at the newest one; empty once T is `gapMs` or more
+ * after that. It reaches no further back than the view's ttl.
+ */
+export const session = (gapMs: number): NamedWindow => checkedWindow({ kind: 'session', gapMs })
+
 /** Windows and functions that the design has and this version refuses, so that using one says so. */
 const later =
   (what: string) =>
   (..._arguments: readonly unknown[]): never => {
     throw notYet(what)
   }
-export const session = later('a session window')
 export const series = later('series')
 export const topN = later('topN')
 export const quantile = later('quantile')

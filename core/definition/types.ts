@@ -59,6 +59,8 @@ export type WindowDefinition =
   | { readonly kind: 'tumbling'; readonly spanMs: number; readonly take: 'current' | 'last' }
   /** The last `count` visible events in total order. */
   | { readonly kind: 'rows'; readonly count: number }
+  /** The longest chain of visible events, each less than `gapMs` after the one before, that ends less than `gapMs` before T. */
+  | { readonly kind: 'session'; readonly gapMs: number }
 
 export interface FeatureDefinition {
   readonly name: string

@@ -23,6 +23,7 @@ import {
   newestKnown,
   nthLastKnown,
   presentBigInts,
+  sessionStart,
   tallyInput,
 } from './scan.ts'
 import { Tally } from './summaries.ts'
@@ -125,14 +126,20 @@ export class ViewFinisher {
   }
 
   /** Sets the slots [lo, hi) of every window that a feature asks for; `end` is the first slot at or after T. */
-  #findWindows(entity: EntityColumns, end: number, { asOfMs, knownAsOfMs }: AsOf): void {
+  #findWindows(entity: EntityColumns, end: number, asOf: AsOf): void {
+    const { asOfMs, knownAsOfMs } = asOf
     const { windows, view } = this.plan
     for (const index of this.#windows) {
       const window = windows[index] as WindowDefinition
       const endMs = windowEnd(asOfMs, window)
       const lo = entity.lowerBound(windowStart(asOfMs, window, view.ttlMs))
       const hi = endMs === asOfMs ? end : entity.lowerBound(endMs)
-      this.#los[index] = window.kind === 'rows' ? nthLastKnown(entity, lo, hi, knownAsOfMs, window.count) : lo
+      this.#los[index] =
+        window.kind === 'rows'
+          ? nthLastKnown(entity, lo, hi, knownAsOfMs, window.count)
+          : window.kind === 'session'
+            ? sessionStart(entity, lo, hi, asOf, window.gapMs)
+            : lo
       this.#his[index] = hi
     }
   }

@@ -59,7 +59,19 @@ export function eventsInWindow<E extends Ordered>(
   const fromMs = windowStart(asOfMs, window, ttlMs)
   const toMs = windowEnd(asOfMs, window)
   const spanned = visible.filter(({ eventTimeMs }) => fromMs <= eventTimeMs && eventTimeMs < toMs)
-  return window.kind === 'rows' ? spanned.slice(-window.count) : spanned
+  switch (window.kind) {
+    case 'rows':
+      return spanned.slice(-window.count)
+    case 'session': {
+      let start = spanned.length
+      let nextMs = asOfMs
+      while (start > 0 && nextMs - (spanned[start - 1] as E).eventTimeMs < window.gapMs)
+        nextMs = (spanned[--start] as E).eventTimeMs
+      return spanned.slice(start)
+    }
+    default:
+      return spanned
+  }
 }
 
 /**

@@ -1,3 +1,4 @@
+import type { AsOf } from '../asof/visible.ts'
 import { runLength, runShift, type EntityColumns, type InputColumn } from './entity-columns.ts'
 import type { InputPlan } from './plan.ts'
 import { stride, summarise, type Tally } from './summaries.ts'
@@ -20,6 +21,21 @@ export function nthLastKnown(entity: EntityColumns, lo: number, hi: number, know
   let slot = hi
   while (slot > lo && left > 0) if ((entity.knowns[--slot] as number) <= knownAsOfMs) left--
   return slot
+}
+
+/** The first slot of [lo, hi) in the session that T ends, `hi` when it is over. */
+export function sessionStart(entity: EntityColumns, lo: number, hi: number, asOf: AsOf, gapMs: number): number {
+  let start = hi
+  let nextMs = asOf.asOfMs
+  for (let slot = hi - 1; slot >= lo; slot--) {
+    const time = entity.times[slot] as number
+    // Older events lie further back still, whether or not they are known.
+    if (nextMs - time >= gapMs) break
+    if ((entity.knowns[slot] as number) > asOf.knownAsOfMs) continue
+    start = slot
+    nextMs = time
+  }
+  return start
 }
 
 export function countKnown(

@@ -125,7 +125,7 @@ function spanOf(
   asOfMs: number,
 ): Explanation['window'] {
   const endMs = windowEnd(asOfMs, window)
-  const cutByEvents = window.kind === 'rows'
+  const cutByEvents = window.kind === 'rows' || window.kind === 'session'
   return [cutByEvents ? (inWindow[0]?.eventTimeMs ?? endMs) : windowStart(asOfMs, window, view.ttlMs), endMs]
 }
 

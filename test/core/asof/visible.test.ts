@@ -27,7 +27,7 @@ describe('the event times of a window at T', () => {
     expect(asOfMs - fromMs).toBeLessThanOrEqual(windowReachMs(window, null))
   })
   test('as far as the ttl', () => {
-    for (const window of [{ kind: 'lifetime' }, { kind: 'rows', count: 2 }] as const) {
+    for (const window of [{ kind: 'lifetime' }, { kind: 'rows', count: 2 }, { kind: 'session', gapMs: 2 }] as const) {
       expect(span(window, 100)).toEqual([Number.NEGATIVE_INFINITY, 100])
       expect(span(window, 100, 30)).toEqual([70, 100])
       expect(windowReachMs(window, 30)).toBe(30)

@@ -12,6 +12,7 @@ import {
   minutes,
   rows,
   share,
+  session,
   stddev,
   tumbling,
 } from '../../../core/definition/functions.ts'
@@ -46,6 +47,7 @@ test.each([
   [mean(a).over(rows(5)), 'mean(a) over the last 5'],
   [count().over(tumbling(days(1), { take: 'last' })), 'count() over the last 1d'],
   [count().over(tumbling(minutes(15), { take: 'current', zone: 'UTC' })), 'count() over the current 15m'],
+  [count().over(session(minutes(30))), 'count() over the session with gaps below 30m'],
   [last(s), 'last(s)'],
   [lastN(a, 3).over(minutes(90)), 'lastN(a, 3) over 90m'],
   [share(a.gt(15)).over(days(7)), 'share(a > 15) over 7d'],

@@ -11,6 +11,7 @@ import {
   mean,
   min,
   rows,
+  session,
   share,
   stddev,
   sum,
@@ -136,6 +137,9 @@ describe('the engine equals the naive twin, bit for bit', () => {
     ['over rows(150)', (feature) => feature.over(rows(150))],
     ['over tumbling 700 ms, current', (feature) => feature.over(tumbling(700, { take: 'current' }))],
     ['over tumbling 2000 ms, last', (feature) => feature.over(tumbling(2_000, { take: 'last' })), ({ ok }) => ok],
+    ['over sessions of 1 ms', (feature) => feature.over(session(1))],
+    ['over sessions of 60 ms', (feature) => feature.over(session(60)), ({ ok }) => ok],
+    ['over sessions of 900 ms', (feature) => feature.over(session(900))],
     ['over lifetime where i > 0 or s is x', (feature) => feature, ({ i, s }) => i.gt(0).or(s.eq('x'))],
   ]
   const cases = windows.flatMap(([title, over, where], index) => {

@@ -113,6 +113,13 @@ describe('explain', () => {
       [7_900, 8_150],
       1,
     ])
+    const session = await explain('people:i_last_session', { asOfMs: 8_140, knownAsOfMs: 9_000 })
+    expect([session.events.map(({ offset }) => offset), session.window]).toEqual([
+      [4, 3],
+      [7_900, 8_140],
+    ])
+    const over = await explain('people:i_last_session', { asOfMs: 8_250, knownAsOfMs: 9_000 })
+    expect([over.events, over.window]).toEqual([[], [8_250, 8_250]])
     const { status, excluded } = await explain('places:i_mean_ok')
     expect([status, excluded.notWhere, excluded.nullInput]).toEqual([Status.NULL, 3, 0])
   })

@@ -14,6 +14,7 @@ import {
   mean,
   rows,
   share,
+  session,
   stddev,
   sum,
   tumbling,
@@ -68,6 +69,7 @@ export const places = view('places', {
     n_shifted: count().over(700, { endsBefore: 3_300 }),
     i_std_rows: stddev(i).over(rows(4)),
     i_mean_last: mean(i).over(tumbling(1_500, { take: 'last' })),
+    n_session: count().over(session(400)),
     i_mean_ok: mean(i).where(ok).over(2_000),
   }),
 })
@@ -83,6 +85,7 @@ export const people = view('people', {
     i_last_shifted: last(i).over(500, { endsBefore: 100 }),
     s_distinct_rows: distinctCount(s).over(rows(3)),
     n_current: count().over(tumbling(1_000, { take: 'current' })),
+    i_last_session: last(i).over(session(150)),
     n_ok: count().where(ok).over(1_000),
   }),
 })
