@@ -4,7 +4,7 @@ import type { Interner } from '../core/engine/interner.ts'
 import type { InputPlan, ViewPlan } from '../core/engine/plan.ts'
 import { ViewEngine } from '../core/engine/view-engine.ts'
 import type { Column } from '../core/event/types.ts'
-import { compileExpression } from '../core/expression/compile.ts'
+import { compileInput } from '../core/engine/compile-input.ts'
 import type { StreamEvents } from './total-order.ts'
 
 /**
@@ -120,7 +120,7 @@ function inputOf(
   count: number,
   table: Interner | null,
 ): ScatteredInput {
-  const compute = compileExpression(input.expression, plan.fields)
+  const compute = compileInput(input, plan.fields)
   let values: InputValues | null = null
   let nulls: Uint8Array | null = null
   events.batches.forEach((batch, index) => {

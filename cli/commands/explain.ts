@@ -79,6 +79,8 @@ const reasons: Readonly<Record<keyof Explanation['excluded'], string>> = {
   atOrAfterAsOf: 'at or after T',
   notKnown: 'not known by K',
   beforeWindow: 'before the window',
+  afterWindow: 'after the window',
+  notWhere: 'not as where asks',
   nullInput: 'null',
 }
 

@@ -3,7 +3,8 @@
  *
  *     visible at (T, K, P):  offset < P[partition]  and  knownAt <= K  and  T - ttl <= eventTime < T
  *
- * Strictly before T: a value never rests on what happened at T or later.
+ * Strictly before T: a value never rests on what happened at T or later. A window takes its part of the visible events,
+ * and nothing but them decides which part.
  */
 import type { WindowDefinition } from '../definition/types.ts'
 import type { ErrorCode } from '../errors.ts'
@@ -21,13 +22,56 @@ export const knownBy = (knownAtMs: number, knownAsOfMs: number): boolean => know
 export const ttlStart = (asOfMs: number, ttlMs: number | null): number =>
   ttlMs === null ? Number.NEGATIVE_INFINITY : asOfMs - ttlMs
 
-/** The first event time inside the window that ends at T (exclusive): inclusive. A window is never longer than the ttl. */
-export const windowStart = (asOfMs: number, window: WindowDefinition, ttlMs: number | null): number =>
-  window.kind === 'sliding' ? asOfMs - window.spanMs : ttlStart(asOfMs, ttlMs)
+/** Start of the interval that holds T: the multiple of its length at or before it, also before 1970. */
+const alignedStart = (asOfMs: number, spanMs: number): number => {
+  const into = asOfMs % spanMs
+  return asOfMs - (into < 0 ? into + spanMs : into)
+}
 
-/** How far before T a window looks, milliseconds. */
-export const windowReachMs = (window: WindowDefinition, ttlMs: number | null): number =>
-  window.kind === 'sliding' ? window.spanMs : (ttlMs ?? Number.POSITIVE_INFINITY)
+/**
+ * The first event time that a window may take at T: inclusive. What lies in [windowStart, windowEnd) is all of the window,
+ * but of `rows` and `session` the last ones only. Never before the ttl, which is at least the window's reach.
+ */
+export function windowStart(asOfMs: number, window: WindowDefinition, ttlMs: number | null): number {
+  switch (window.kind) {
+    case 'sliding':
+      return asOfMs - windowReachMs(window, ttlMs)
+    case 'tumbling':
+      return alignedStart(asOfMs, window.spanMs) - (window.take === 'last' ? window.spanMs : 0)
+    case 'lifetime':
+    case 'rows':
+    case 'session':
+      return ttlStart(asOfMs, ttlMs)
+  }
+}
+
+/** Where a window ends at T: exclusive, never after T. */
+export function windowEnd(asOfMs: number, window: WindowDefinition): number {
+  switch (window.kind) {
+    case 'sliding':
+      return asOfMs - (window.endsBeforeMs ?? 0)
+    case 'tumbling':
+      return window.take === 'last' ? alignedStart(asOfMs, window.spanMs) : asOfMs
+    case 'lifetime':
+    case 'rows':
+    case 'session':
+      return asOfMs
+  }
+}
+
+/** How far before T a window looks at most, milliseconds; Infinity without a bound. */
+export function windowReachMs(window: WindowDefinition, ttlMs: number | null): number {
+  switch (window.kind) {
+    case 'sliding':
+      return window.spanMs + (window.endsBeforeMs ?? 0)
+    case 'tumbling':
+      return window.take === 'last' ? 2 * window.spanMs : window.spanMs
+    case 'lifetime':
+    case 'rows':
+    case 'session':
+      return ttlMs ?? Number.POSITIVE_INFINITY
+  }
+}
 
 export interface Acceptance {
   readonly latenessMs: number | null

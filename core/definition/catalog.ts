@@ -4,6 +4,7 @@ import type { FieldType, ScalarType } from '../event/types.ts'
 import { fieldsOf } from '../expression/expression.ts'
 import { typeOf, type FieldScope } from '../expression/types.ts'
 import { windowReachMs } from '../asof/visible.ts'
+import { durationText } from './format.ts'
 import { formatInstant } from '../time/time.ts'
 import type {
   AggregationDefinition,
@@ -88,6 +89,10 @@ function fail(
 /** The type of an aggregation's value. Errors: FS_DEFINITION_INVALID. */
 export function valueTypeOf(aggregation: AggregationDefinition, fields: FieldScope): ValueType {
   const scalar = (type: ScalarType): ValueType => ({ kind: 'scalar', type })
+  if (aggregation.where !== undefined) {
+    const type = typeOf(aggregation.where, fields)
+    if (type !== 'bool') throw invalid(`where takes a bool, not ${type}`)
+  }
   if (aggregation.input === null) {
     if (aggregation.function !== 'count') throw invalid(`${aggregation.function} needs something to aggregate`)
     return scalar('int64')
@@ -184,8 +189,14 @@ function checkView(catalog: Catalog, view: ViewDefinition): void {
     named(owner, () => valueTypeOf(feature.aggregation, stream.fields))
     const reachMs = windowReachMs(feature.window, view.ttlMs)
     if (view.ttlMs !== null && reachMs > view.ttlMs)
-      throw invalid(`${owner}: its window of ${reachMs} ms is longer than the ttl of ${view.ttlMs} ms`)
-    if (feature.aggregation.function === 'distinctCount' && !Number.isFinite(reachMs)) {
+      throw invalid(
+        `${owner}: its window reaches ${durationText(reachMs)} back, further than the ttl of ${durationText(view.ttlMs)}`,
+      )
+    if (
+      feature.aggregation.function === 'distinctCount' &&
+      !Number.isFinite(reachMs) &&
+      feature.window.kind !== 'rows'
+    ) {
       throw invalid(
         `${owner}: an exact distinct count without bound keeps every value for ever: give it a window or the view a ttl`,
       )
@@ -235,10 +246,13 @@ function checkModel(catalog: Catalog, model: ModelDefinition): void {
     throw invalid(`${owner}: trainUntil is ${model.trainUntilMs}: epoch milliseconds, such as ${formatInstant(0)} = 0`)
 }
 
+/** Stream fields that an aggregation reads, each once: its input's and its condition's. */
+export const fieldsAggregated = ({ input, where }: AggregationDefinition): string[] => [
+  ...new Set([...(input === null ? [] : fieldsOf(input)), ...(where === undefined ? [] : fieldsOf(where))]),
+]
+
 /** Stream fields that a view reads: its key, its event time and every input. */
 export function fieldsReadBy(view: ViewDefinition, stream: StreamDefinition): string[] {
-  const inputs = view.features.flatMap(({ aggregation }) =>
-    aggregation.input === null ? [] : fieldsOf(aggregation.input),
-  )
+  const inputs = view.features.flatMap(({ aggregation }) => fieldsAggregated(aggregation))
   return [...new Set([...view.keyFields, stream.eventTime, ...inputs])]
 }

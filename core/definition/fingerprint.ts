@@ -1,6 +1,15 @@
 import { createHash } from 'node:crypto'
 import { fieldsOf, canonicalText } from '../expression/expression.ts'
-import { featureOf, keyTypesOf, serviceOf, serviceScope, streamOf, viewOf, type Catalog } from './catalog.ts'
+import {
+  featureOf,
+  fieldsAggregated,
+  keyTypesOf,
+  serviceOf,
+  serviceScope,
+  streamOf,
+  viewOf,
+  type Catalog,
+} from './catalog.ts'
 import { referenceText, type Definition, type FeatureReference, type ServiceDefinition } from './types.ts'
 
 /** Raised whenever the same definition would give another value: old fingerprints then name the old meaning. */
@@ -27,8 +36,8 @@ export function featureFingerprint(catalog: Catalog, reference: FeatureReference
   const view = viewOf(catalog, reference.view)
   const feature = featureOf(catalog, reference)
   const stream = streamOf(catalog, view.from)
-  const { input, ...aggregation } = feature.aggregation
-  const read = input === null ? [] : fieldsOf(input)
+  const { input, where, ...aggregation } = feature.aggregation
+  const read = fieldsAggregated(feature.aggregation)
   return sha256(
     canonicalJson({
       semanticsVersion,
@@ -38,6 +47,7 @@ export function featureFingerprint(catalog: Catalog, reference: FeatureReference
       key: { fields: view.keyFields, types: keyTypesOf(catalog, view) },
       aggregation,
       input: input === null ? null : canonicalText(input),
+      where: where === undefined ? undefined : canonicalText(where),
       window: feature.window,
       ttlMs: view.ttlMs,
       latenessMs: view.latenessMs,

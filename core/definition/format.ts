@@ -17,21 +17,36 @@ export function durationText(ms: number): string {
   return `${ms}ms`
 }
 
-/** `count() over 1h`, `share(delay > 15) over 6h`, `lastN(delay, 3)`: a lifetime window goes without saying. */
+/** `count() over 1h`, `mean(delay) where delay > 15 over 6h`, `lastN(delay, 3)`: a lifetime window goes without saying. */
 export function featureText({ aggregation, window }: Pick<FeatureDefinition, 'aggregation' | 'window'>): string {
-  const { function: name, input, n, divisor } = aggregation
+  const { function: name, input, where, n, divisor } = aggregation
   const parameters = [
     ...(input === null ? [] : [expressionText(input)]),
     ...(n === undefined ? [] : [String(n)]),
     // Of a sample by default.
     ...(divisor === undefined || divisor === 'sample' ? [] : [divisor]),
   ]
-  return [`${name}(${parameters.join(', ')})`, windowText(window)].filter((part) => part !== '').join(' ')
+  const condition = where === undefined ? '' : `where ${expressionText(where)}`
+  return [`${name}(${parameters.join(', ')})`, condition, windowText(window)].filter((part) => part !== '').join(' ')
 }
 
-/** `over 1h`; nothing for a lifetime. */
-export const windowText = (window: WindowDefinition): string =>
-  window.kind === 'sliding' ? `over ${durationText(window.spanMs)}` : ''
+/** `over 1h`, `over 7d ending 1d before`; nothing for a lifetime. */
+export function windowText(window: WindowDefinition): string {
+  switch (window.kind) {
+    case 'sliding': {
+      const { spanMs, endsBeforeMs } = window
+      return `over ${durationText(spanMs)}${endsBeforeMs === undefined ? '' : ` ending ${durationText(endsBeforeMs)} before`}`
+    }
+    case 'lifetime':
+      return ''
+    case 'tumbling':
+      return `over the ${window.take} ${durationText(window.spanMs)}`
+    case 'session':
+      return `over the session with gaps below ${durationText(window.gapMs)}`
+    case 'rows':
+      return `over the last ${window.count}`
+  }
+}
 
 /** `int32`, `nullable string`, `float64 with NaN and infinities`. */
 export const typeText = ({ type, nullable, allowNonFinite }: FieldType): string =>

@@ -41,14 +41,26 @@ export interface AggregationDefinition {
   readonly function: FunctionName
   /** What is aggregated, over the stream's fields; null for `count()`. */
   readonly input: Expression | null
+  /** Events for which it is not true (false or null) do not count. Absent: all do. */
+  readonly where?: Expression
   /** lastN: how many, from 1. */
   readonly n?: number
   /** variance and stddev: n - 1 (the default) or n. */
   readonly divisor?: 'sample' | 'population'
 }
 
-/** Half-open, ends at T: [T - spanMs, T), exact to the event. Lifetime reaches as far as the ttl does. */
-export type WindowDefinition = { readonly kind: 'sliding'; readonly spanMs: number } | { readonly kind: 'lifetime' }
+/** What a window takes of the visible events at T is decided in `core/asof/visible.ts`. */
+export type WindowDefinition =
+  /** Half-open, exact to the event: [T - spanMs - endsBeforeMs, T - endsBeforeMs). `endsBeforeMs` is absent where 0. */
+  | { readonly kind: 'sliding'; readonly spanMs: number; readonly endsBeforeMs?: number }
+  /** As far back as the ttl. */
+  | { readonly kind: 'lifetime' }
+  /** The aligned interval of `spanMs` (UTC, from the epoch) that T lies in, up to T, or the whole one before it. */
+  | { readonly kind: 'tumbling'; readonly spanMs: number; readonly take: 'current' | 'last' }
+  /** The last `count` visible events in total order. */
+  | { readonly kind: 'rows'; readonly count: number }
+  /** The longest chain of visible events, each less than `gapMs` after the one before, that ends less than `gapMs` before T. */
+  | { readonly kind: 'session'; readonly gapMs: number }
 
 export interface FeatureDefinition {
   readonly name: string

@@ -1,4 +1,5 @@
-import { ttlStart, windowStart, type AsOf } from '../asof/visible.ts'
+import { ttlStart, windowEnd, windowStart, type AsOf } from '../asof/visible.ts'
+import type { WindowDefinition } from '../definition/types.ts'
 import { ExactSquares, ExactSum, exactMean, exactStddev, exactVariance } from '../number/exact-sum.ts'
 import {
   meanOfBigIntegers,
@@ -9,10 +10,23 @@ import {
   varianceOfIntegers,
 } from '../number/integer-moments.ts'
 import { ColumnBuilder } from './column-builder.ts'
-import { runLength, runShift, type EntityColumns, type InputColumn } from './entity-columns.ts'
+import type { EntityColumns, InputColumn } from './entity-columns.ts'
 import { Status } from './feature-column.ts'
 import type { FeaturePlan, InputPlan, ViewPlan } from './plan.ts'
-import { Tally, stride, summarise } from './summaries.ts'
+import {
+  countKnown,
+  distinctItems,
+  firstPresent,
+  itemAt,
+  lastPresent,
+  lastPresentItems,
+  newestKnown,
+  nthLastKnown,
+  presentBigInts,
+  sessionStart,
+  tallyInput,
+} from './scan.ts'
+import { Tally } from './summaries.ts'
 
 /** Features that read the same input over the same window, computed together. */
 interface Group {
@@ -23,9 +37,10 @@ interface Group {
   readonly needsTally: boolean
 }
 
-const tallied = new Set(['sum', 'mean', 'variance', 'stddev', 'share', 'min', 'max'])
+/** `count` over an input counts where it is not null. */
+const tallied = new Set(['count', 'sum', 'mean', 'variance', 'stddev', 'share', 'min', 'max'])
 const int64Max = 2n ** 63n - 1n
-/** Up to this many values the integer lanes of a tally are exact. */
+/** Up to this many int32 values the lanes of a tally are exact; of bools any number. */
 const tallyEventsMax = 1 << 22
 
 /**
@@ -37,6 +52,10 @@ export class ViewFinisher {
   readonly plan: ViewPlan
   readonly features: readonly FeaturePlan[]
   readonly #groups: readonly Group[]
+  /** Windows that a feature asks for, and the slots [lo, hi) of each for the entity and T at hand. */
+  readonly #windows: readonly number[]
+  readonly #los: Int32Array
+  readonly #his: Int32Array
   readonly #tally = new Tally()
   readonly #sum = new ExactSum()
   readonly #squares = new ExactSquares()
@@ -58,6 +77,9 @@ export class ViewFinisher {
       ...group,
       needsTally: group.members.some(({ plan: feature }) => tallied.has(feature.definition.aggregation.function)),
     }))
+    this.#windows = [...new Set(this.#groups.map(({ window }) => window))]
+    this.#los = new Int32Array(plan.windows.length)
+    this.#his = new Int32Array(plan.windows.length)
   }
 
   /** Builders for `rows` rows of the features, in order. */
@@ -95,13 +117,31 @@ export class ViewFinisher {
         if (entity.prunedNewestMs < from) return this.#setAll(builders, row, Status.EXPIRED)
       } else return this.#setAll(builders, row, newest < entity.start ? Status.NOT_FOUND : Status.EXPIRED)
     }
+    this.#findWindows(entity, hi, asOf)
     for (const group of this.#groups) {
-      const lo = entity.lowerBound(
-        windowStart(asOfMs, plan.windows[group.window] as ViewPlan['windows'][number], plan.view.ttlMs),
-      )
-      this.#finishGroup(group, entity, lo, hi, knownAsOfMs, builders, row)
+      const lo = this.#los[group.window] as number
+      this.#finishGroup(group, entity, lo, this.#his[group.window] as number, knownAsOfMs, builders, row)
     }
     return true
+  }
+
+  /** Sets the slots [lo, hi) of every window that a feature asks for; `end` is the first slot at or after T. */
+  #findWindows(entity: EntityColumns, end: number, asOf: AsOf): void {
+    const { asOfMs, knownAsOfMs } = asOf
+    const { windows, view } = this.plan
+    for (const index of this.#windows) {
+      const window = windows[index] as WindowDefinition
+      const endMs = windowEnd(asOfMs, window)
+      const lo = entity.lowerBound(windowStart(asOfMs, window, view.ttlMs))
+      const hi = endMs === asOfMs ? end : entity.lowerBound(endMs)
+      this.#los[index] =
+        window.kind === 'rows'
+          ? nthLastKnown(entity, lo, hi, knownAsOfMs, window.count)
+          : window.kind === 'session'
+            ? sessionStart(entity, lo, hi, asOf, window.gapMs)
+            : lo
+      this.#his[index] = hi
+    }
   }
 
   #setAll(
@@ -129,7 +169,7 @@ export class ViewFinisher {
     }
     const input = entity.inputs[group.input] as InputColumn
     const exactTally =
-      group.needsTally && (input.type === 'int32' || input.type === 'bool') && hi - lo <= tallyEventsMax
+      group.needsTally && (input.type === 'bool' || (input.type === 'int32' && hi - lo <= tallyEventsMax))
     if (
       exactTally ||
       (group.needsTally && (this.plan.inputs[group.input] as InputPlan).extremes && input.type !== 'int64')
@@ -263,198 +303,10 @@ export class ViewFinisher {
       case 'share':
         return set(tally.n === 0 ? null : tally.sum / tally.n)
       case 'count':
-        throw new Error('count has no input')
+        return set(tally.n)
     }
   }
 }
 
 const isCount = (feature: FeaturePlan): boolean =>
   ['count', 'distinctCount'].includes(feature.definition.aggregation.function)
-
-/** The newest slot below `hi` that is known by K, or start - 1. */
-function newestKnown(entity: EntityColumns, hi: number, knownAsOfMs: number): number {
-  let slot = hi - 1
-  while (slot >= entity.start && (entity.knowns[slot] as number) > knownAsOfMs) slot--
-  return slot
-}
-
-function countKnown(
-  entity: EntityColumns,
-  plans: readonly InputPlan[],
-  lo: number,
-  hi: number,
-  knownAsOfMs: number,
-): number {
-  const summaries = hi - lo >= runLength ? summarise(entity, plans) : null
-  let events = 0
-  let slot = lo
-  while (slot < hi) {
-    if (
-      summaries !== null &&
-      (slot & (runLength - 1)) === 0 &&
-      slot + runLength <= hi &&
-      (summaries.known[slot >> runShift] as number) <= knownAsOfMs
-    ) {
-      events += runLength
-      slot += runLength
-    } else {
-      const end = Math.min(hi, (slot | (runLength - 1)) + 1)
-      for (; slot < end; slot++) if ((entity.knowns[slot] as number) <= knownAsOfMs) events++
-    }
-  }
-  return events
-}
-
-/** Tallies what is known by K in slots [lo, hi): whole runs by their summaries, the rest event by event. */
-function tallyInput(
-  tally: Tally,
-  entity: EntityColumns,
-  plans: readonly InputPlan[],
-  index: number,
-  lo: number,
-  hi: number,
-  knownAsOfMs: number,
-): void {
-  tally.reset()
-  const summaries = hi - lo >= runLength ? summarise(entity, plans) : null
-  const summary = summaries?.inputs[index] ?? null
-  const input = entity.inputs[index] as InputColumn
-  let slot = lo
-  while (slot < hi) {
-    if (
-      summaries !== null &&
-      summary !== null &&
-      (slot & (runLength - 1)) === 0 &&
-      slot + runLength <= hi &&
-      (summaries.known[slot >> runShift] as number) <= knownAsOfMs
-    ) {
-      tally.merge(summary, (slot >> runShift) * stride)
-      tally.carry()
-      slot += runLength
-      continue
-    }
-    const end = Math.min(hi, (slot | (runLength - 1)) + 1)
-    if (input.type === 'int32')
-      tallyIntegers(tally, entity.knowns, input.values as Int32Array, input.nulls, slot, end, knownAsOfMs)
-    else if (input.type === 'bool')
-      tallyBools(tally, entity.knowns, input.values as Uint8Array, input.nulls, slot, end, knownAsOfMs)
-    else tallyExtremes(tally, entity.knowns, input.values as Float64Array, input.nulls, slot, end, knownAsOfMs)
-    tally.carry()
-    slot = end
-  }
-}
-
-function tallyIntegers(
-  tally: Tally,
-  knowns: Float64Array,
-  values: Int32Array,
-  nulls: Uint8Array | null,
-  from: number,
-  to: number,
-  knownAsOfMs: number,
-): void {
-  for (let slot = from; slot < to; slot++) {
-    if ((knowns[slot] as number) <= knownAsOfMs && (nulls === null || nulls[slot] === 0))
-      tally.addInteger(values[slot] as number)
-  }
-}
-function tallyBools(
-  tally: Tally,
-  knowns: Float64Array,
-  values: Uint8Array,
-  nulls: Uint8Array | null,
-  from: number,
-  to: number,
-  knownAsOfMs: number,
-): void {
-  for (let slot = from; slot < to; slot++) {
-    if ((knowns[slot] as number) <= knownAsOfMs && (nulls === null || nulls[slot] === 0))
-      tally.addInteger(values[slot] as number)
-  }
-}
-function tallyExtremes(
-  tally: Tally,
-  knowns: Float64Array,
-  values: Float64Array,
-  nulls: Uint8Array | null,
-  from: number,
-  to: number,
-  knownAsOfMs: number,
-): void {
-  for (let slot = from; slot < to; slot++) {
-    if ((knowns[slot] as number) <= knownAsOfMs && (nulls === null || nulls[slot] === 0))
-      tally.addExtreme(values[slot] as number)
-  }
-}
-
-const isPresent = (entity: EntityColumns, input: InputColumn, slot: number, knownAsOfMs: number): boolean =>
-  (entity.knowns[slot] as number) <= knownAsOfMs && (input.nulls === null || input.nulls[slot] === 0)
-
-function itemAt(input: InputColumn, slot: number): string | boolean | number | bigint {
-  if (input.table !== null) return input.table.strings[input.values[slot] as number] as string
-  return input.type === 'bool' ? input.values[slot] === 1 : (input.values[slot] as number | bigint)
-}
-
-function firstPresent(entity: EntityColumns, input: InputColumn, lo: number, hi: number, knownAsOfMs: number): number {
-  for (let slot = lo; slot < hi; slot++) if (isPresent(entity, input, slot, knownAsOfMs)) return slot
-  return -1
-}
-
-function lastPresent(entity: EntityColumns, input: InputColumn, lo: number, hi: number, knownAsOfMs: number): number {
-  for (let slot = hi - 1; slot >= lo; slot--) if (isPresent(entity, input, slot, knownAsOfMs)) return slot
-  return -1
-}
-
-function lastPresentItems(
-  entity: EntityColumns,
-  input: InputColumn,
-  lo: number,
-  hi: number,
-  knownAsOfMs: number,
-  n: number,
-): (string | boolean | number | bigint)[] {
-  const items: (string | boolean | number | bigint)[] = []
-  for (let slot = hi - 1; slot >= lo && items.length < n; slot--)
-    if (isPresent(entity, input, slot, knownAsOfMs)) items.push(itemAt(input, slot))
-  return items.reverse()
-}
-
-/** Stamps by string code: a code was seen in this call when it carries the call's stamp. */
-let stamps = new Int32Array(1024)
-let stamp = 0
-
-function distinctItems(entity: EntityColumns, input: InputColumn, lo: number, hi: number, knownAsOfMs: number): number {
-  if (input.table === null) {
-    const items = new Set<unknown>()
-    for (let slot = lo; slot < hi; slot++)
-      if (isPresent(entity, input, slot, knownAsOfMs)) items.add(input.values[slot])
-    return items.size
-  }
-  if (stamps.length < input.table.strings.length) stamps = new Int32Array(input.table.strings.length * 2)
-  stamp = stamp === 0x7fffffff ? 1 : stamp + 1
-  if (stamp === 1) stamps.fill(0)
-  const codes = input.values as Int32Array
-  let distinct = 0
-  for (let slot = lo; slot < hi; slot++) {
-    if (!isPresent(entity, input, slot, knownAsOfMs)) continue
-    const code = codes[slot] as number
-    if (stamps[code] !== stamp) {
-      stamps[code] = stamp
-      distinct++
-    }
-  }
-  return distinct
-}
-
-function presentBigInts(
-  entity: EntityColumns,
-  input: InputColumn,
-  lo: number,
-  hi: number,
-  knownAsOfMs: number,
-): bigint[] {
-  const items: bigint[] = []
-  for (let slot = lo; slot < hi; slot++)
-    if (isPresent(entity, input, slot, knownAsOfMs)) items.push(BigInt(input.values[slot] as number | bigint))
-  return items
-}

@@ -1,6 +1,6 @@
 import { refusal } from '../asof/visible.ts'
 import type { EventHistory } from '../ports/offline-store.ts'
-import { compileExpression } from '../expression/compile.ts'
+import { compileInput } from './compile-input.ts'
 import { EntityColumns, newTables, setInput, type InputColumn } from './entity-columns.ts'
 import type { Interner } from './interner.ts'
 import type { ViewPlan } from './plan.ts'
@@ -11,9 +11,7 @@ import type { ViewPlan } from './plan.ts'
 export function columnsFromHistory(plan: ViewPlan, history: EventHistory): EntityColumns {
   const tables = newTables(plan.inputs)
   const entity = new EntityColumns(plan.inputs, history.count, tables)
-  const columns = plan.inputs.map(({ expression }) =>
-    compileExpression(expression, plan.fields)(history.columns, history.count),
-  )
+  const columns = plan.inputs.map((input) => compileInput(input, plan.fields)(history.columns, history.count))
   const translations = columns.map((column, index) =>
     column.type === 'string' ? (tables[index] as Interner).translation(column.table) : null,
   )

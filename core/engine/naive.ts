@@ -10,11 +10,12 @@ import {
   knownBy,
   refusal,
   ttlStart,
+  windowEnd,
   windowStart,
   type AsOf,
   type Ordered,
 } from '../asof/visible.ts'
-import type { FeatureDefinition, ViewDefinition } from '../definition/types.ts'
+import type { FeatureDefinition, ViewDefinition, WindowDefinition } from '../definition/types.ts'
 import type { Scalar } from '../event/types.ts'
 import { interpret } from '../expression/interpret.ts'
 import { typeOf, type FieldScope } from '../expression/types.ts'
@@ -44,6 +45,35 @@ export const acceptedEvents = (
     )
     .sort(compareEvents)
 
+/** Known by K and before T. */
+export const isKnown = ({ knownAtMs, eventTimeMs }: Ordered, { asOfMs, knownAsOfMs }: AsOf): boolean =>
+  knownBy(knownAtMs, knownAsOfMs) && happenedBefore(eventTimeMs, asOfMs)
+
+/** What a window takes of the visible events, `visible` in total order. */
+export function eventsInWindow<E extends Ordered>(
+  window: WindowDefinition,
+  visible: readonly E[],
+  asOfMs: number,
+  ttlMs: number | null,
+): readonly E[] {
+  const fromMs = windowStart(asOfMs, window, ttlMs)
+  const toMs = windowEnd(asOfMs, window)
+  const spanned = visible.filter(({ eventTimeMs }) => fromMs <= eventTimeMs && eventTimeMs < toMs)
+  switch (window.kind) {
+    case 'rows':
+      return spanned.slice(-window.count)
+    case 'session': {
+      let start = spanned.length
+      let nextMs = asOfMs
+      while (start > 0 && nextMs - (spanned[start - 1] as E).eventTimeMs < window.gapMs)
+        nextMs = (spanned[--start] as E).eventTimeMs
+      return spanned.slice(start)
+    }
+    default:
+      return spanned
+  }
+}
+
 /**
  * F(feature, entity, T, K, P) for the events of one entity: `accepted` as acceptedEvents gives them.
  *
@@ -58,20 +88,19 @@ export function naiveValue(
 ): NaiveValue {
   const { aggregation, window } = feature
   const counts = aggregation.function === 'count' || aggregation.function === 'distinctCount'
-  const known = accepted.filter(
-    (event) => knownBy(event.knownAtMs, asOf.knownAsOfMs) && happenedBefore(event.eventTimeMs, asOf.asOfMs),
-  )
+  const known = accepted.filter((event) => isKnown(event, asOf))
   if (known.length === 0) return { status: Status.NOT_FOUND, value: counts ? 0n : null, events: [] }
   const visible = known.filter((event) => event.eventTimeMs >= ttlStart(asOf.asOfMs, view.ttlMs))
   if (visible.length === 0) return { status: Status.EXPIRED, value: null, events: [] }
 
-  const { input } = aggregation
+  const { input, where } = aggregation
   const algebra = aggregationOf(aggregation, input === null ? null : typeOf(input, fields))
   const events: NaiveEvent[] = []
   let accumulator = algebra.empty()
-  for (const event of visible) {
-    if (event.eventTimeMs < windowStart(asOf.asOfMs, window, view.ttlMs)) continue
-    const value = input === null ? null : interpret(input, (name) => event.fields[name] ?? null)
+  for (const event of eventsInWindow(window, visible, asOf.asOfMs, view.ttlMs)) {
+    const field = (name: string): Scalar => event.fields[name] ?? null
+    if (where !== undefined && interpret(where, field) !== true) continue
+    const value = input === null ? null : interpret(input, field)
     if (input !== null && value === null) continue
     accumulator = algebra.add(accumulator, value)
     events.push(event)

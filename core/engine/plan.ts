@@ -7,9 +7,11 @@ import { canonicalText, type Expression } from '../expression/expression.ts'
 import { typeOf } from '../expression/types.ts'
 import type { ValueType } from './feature-column.ts'
 
-/** One distinct input expression of a view: a column of its rows. */
+/** One distinct input of a view, an expression under a condition: a column of its rows. */
 export interface InputPlan {
   readonly expression: Expression
+  /** Null where it is not true; null for all events. */
+  readonly where: Expression | null
   readonly type: ScalarType
   /** Some function needs Σx and Σx². */
   readonly moments: boolean
@@ -21,11 +23,13 @@ export interface FeaturePlan {
   readonly reference: string
   readonly fingerprint: string
   readonly valueType: ValueType
-  /** Index into `inputs`, -1 for `count()`. */
+  /** Index into `inputs`, -1 for a `count()` of all events. */
   readonly input: number
   /** Index into `windows`. */
   readonly window: number
 }
+
+type Mutable<T> = { -readonly [K in keyof T]: T[K] }
 
 /** A view compiled once: its features share windows and inputs. */
 export interface ViewPlan {
@@ -46,22 +50,27 @@ export interface ViewPlan {
 export function planView(catalog: Catalog, name: string, historyMs: number): ViewPlan {
   const view = viewOf(catalog, name)
   const stream = streamOf(catalog, view.from)
-  const inputs: { expression: Expression; text: string; type: ScalarType; moments: boolean; extremes: boolean }[] = []
+  const inputs: (Mutable<InputPlan> & { readonly text: string })[] = []
   const windows: FeatureDefinition['window'][] = []
   const features = view.features.map((definition): FeaturePlan => {
     const { aggregation, window } = definition
     let windowIndex = windows.findIndex((known) => JSON.stringify(known) === JSON.stringify(window))
     if (windowIndex < 0) windowIndex = windows.push(window) - 1
     let input = -1
-    if (aggregation.input !== null) {
-      const text = canonicalText(aggregation.input)
+    const where = aggregation.where ?? null
+    // A count under a condition counts the events where the condition, true or null, is not null.
+    const expression = aggregation.input ?? where
+    if (expression !== null) {
+      const text =
+        where === null ? canonicalText(expression) : `${canonicalText(expression)} where ${canonicalText(where)}`
       input = inputs.findIndex((known) => known.text === text)
       if (input < 0) {
         input =
           inputs.push({
-            expression: aggregation.input,
+            expression,
+            where,
             text,
-            type: typeOf(aggregation.input, stream.fields),
+            type: typeOf(expression, stream.fields),
             moments: false,
             extremes: false,
           }) - 1

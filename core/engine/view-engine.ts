@@ -5,7 +5,8 @@ import { scalarAt } from '../event/column.ts'
 import { encodeKey, shardOf } from '../event/key.ts'
 import { offset as offsetOf } from '../event/position.ts'
 import type { Column, Scalar } from '../event/types.ts'
-import { compileExpression, type ColumnFunction } from '../expression/compile.ts'
+import type { ColumnFunction } from '../expression/compile.ts'
+import { compileInput } from './compile-input.ts'
 import { EntityColumns, newTables, setInput, type InputColumn } from './entity-columns.ts'
 import { Interner } from './interner.ts'
 import type { ViewPlan } from './plan.ts'
@@ -50,7 +51,7 @@ export class ViewEngine {
     this.#shards = shards
     this.#owned = owned
     this.#tables = newTables(plan.inputs)
-    this.#inputs = plan.inputs.map(({ expression }) => compileExpression(expression, plan.fields))
+    this.#inputs = plan.inputs.map((input) => compileInput(input, plan.fields))
   }
 
   get entityCount(): number {

@@ -2,7 +2,7 @@
  * What a training set was computed from, as plain text that travels inside the file. A function of the definitions, the
  * position and the content: no clock, so the same set has the same bytes whenever it is built.
  */
-import { featureOf, serviceScope, streamOf, viewOf, type Catalog } from '../definition/catalog.ts'
+import { fieldsAggregated, featureOf, serviceScope, streamOf, viewOf, type Catalog } from '../definition/catalog.ts'
 import {
   canonicalJson,
   derivedFingerprint,
@@ -114,13 +114,13 @@ function derivedMetadata(catalog: Catalog, service: ServiceDefinition, name: str
 function sourcesOf(catalog: Catalog, reference: FeatureReference): string[] {
   const view = viewOf(catalog, reference.view)
   const stream = streamOf(catalog, view.from)
-  const { input } = featureOf(catalog, reference).aggregation
-  const fields = [...view.keyFields, stream.eventTime, ...(input === null ? [] : fieldsOf(input))]
+  const fields = [...view.keyFields, stream.eventTime, ...fieldsAggregated(featureOf(catalog, reference).aggregation)]
   return [...new Set(fields)].sort().map((field) => `${stream.name}.${field}`)
 }
 
-/** As a definition reads: `mean($"delay")`, `lastN($"delay", 3)`. */
-function functionText({ function: name, input, n, divisor }: AggregationDefinition): string {
+/** As a definition reads: `mean($"delay")`, `lastN($"delay", 3)`, `count() where (gt $"delay" 15)`. */
+function functionText({ function: name, input, where, n, divisor }: AggregationDefinition): string {
   const parts = [input === null ? '' : canonicalText(input), n === undefined ? '' : String(n), divisor ?? '']
-  return `${name}(${parts.filter((part) => part !== '').join(', ')})`
+  const condition = where === undefined ? '' : ` where ${canonicalText(where)}`
+  return `${name}(${parts.filter((part) => part !== '').join(', ')})${condition}`
 }

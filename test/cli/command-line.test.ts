@@ -74,11 +74,11 @@ describe('the command line', () => {
         [
           withFeatures(
             features
-              .replace('n: count(),', 'n: count().over(tumbling(days(1))),')
-              .replace('import { count,', 'import { count, tumbling,'),
+              .replace('n: count(),', 'n: count().over(series(days(1))),')
+              .replace('import { count,', 'import { count, series,'),
           ),
           'FS_NOT_YET',
-          ['tumbling'],
+          ['series'],
         ],
         [withFeatures(features.replace("key: ['sensor'],", "key: ['sensor'], id: 'note',")), 'FS_NOT_YET', ['id']],
         [

@@ -256,7 +256,15 @@ describe('a project of three partitions', () => {
         status: 'PRESENT',
         value: '6',
         window: [Date.parse(clock('09:15:00')) - 86_400_000, Date.parse(clock('09:15:00'))],
-        excluded: { atOrAfterAsOf: 1, notKnown: 0, nullInput: 1, refused: 0, beforeWindow: 0 },
+        excluded: {
+          atOrAfterAsOf: 1,
+          notKnown: 0,
+          nullInput: 1,
+          refused: 0,
+          beforeWindow: 0,
+          afterWindow: 0,
+          notWhere: 0,
+        },
       })
       const partition = explained.events[0]?.partition
       expect(explained.events.map(({ stream, offset, eventTimeMs }) => ({ stream, offset, eventTimeMs }))).toEqual([

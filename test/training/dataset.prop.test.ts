@@ -9,7 +9,7 @@ import { stringColumn } from '../../schemas/arrow/columns.ts'
 import { buildDataset, DatasetBuilder } from '../../training/dataset.ts'
 import type { LabelSet } from '../../training/labels.ts'
 import { generatedEvent, logged } from '../support/history.ts'
-import { batchesOf, catalog, everything, positionOf, scanOf } from './support.ts'
+import { batchesOf, catalog, everything, positionOf, scanOf, windows } from './support.ts'
 
 interface Row {
   readonly who: string
@@ -97,32 +97,36 @@ const seen = (columns: readonly FeatureColumn[], rows: number) =>
 const histories = fc.array(generatedEvent(9_000, 2_000), { minLength: 20, maxLength: 200, size: 'max' })
 
 describe('a data set', () => {
-  it('equals the naive twin for every feature at every label row', { timeout: 60_000 }, async () => {
-    await fc.assert(
-      fc.asyncProperty(
-        histories,
-        fc.array(labelRow, { maxLength: 30, size: 'max' }),
-        fc.integer({ min: 1, max: 60 }),
-        fc.constantFrom(0, 0.5, 1),
-        async (generated, wanted, size, share) => {
-          const history = logged(generated)
-          const rows = wanted.map((row) => rowOf(history, row))
-          const position = positionOf(history, share)
-          const scan = scanOf(batchesOf(history, size))
-          const builder = await DatasetBuilder.scan({ catalog, service: everything, scan, position })
-          const dataset = builder.finish(labelsOf(rows))
-          const features = dataset.columns.slice(0, everything.features.length)
-          expect(seen(features, rows.length)).toEqual(naive(everything, history, position, rows))
-          const leaky = builder.finish(labelsOf(rows), { leaky: true })
-          const later = rows.map((row) => ({ ...row, at: row.at + 1, known: Number.POSITIVE_INFINITY }))
-          expect(seen(leaky.columns.slice(0, everything.features.length), rows.length)).toEqual(
-            naive(everything, history, position, later),
-          )
-        },
-      ),
-      { numRuns: 60 },
-    )
-  })
+  it.each([everything, windows])(
+    'equals the naive twin for every feature of $name at every label row',
+    { timeout: 60_000 },
+    async (service) => {
+      await fc.assert(
+        fc.asyncProperty(
+          histories,
+          fc.array(labelRow, { maxLength: 30, size: 'max' }),
+          fc.integer({ min: 1, max: 60 }),
+          fc.constantFrom(0, 0.5, 1),
+          async (generated, wanted, size, share) => {
+            const history = logged(generated)
+            const rows = wanted.map((row) => rowOf(history, row))
+            const position = positionOf(history, share)
+            const scan = scanOf(batchesOf(history, size))
+            const builder = await DatasetBuilder.scan({ catalog, service, scan, position })
+            const dataset = builder.finish(labelsOf(rows))
+            const features = dataset.columns.slice(0, service.features.length)
+            expect(seen(features, rows.length)).toEqual(naive(service, history, position, rows))
+            const leaky = builder.finish(labelsOf(rows), { leaky: true })
+            const later = rows.map((row) => ({ ...row, at: row.at + 1, known: Number.POSITIVE_INFINITY }))
+            expect(seen(leaky.columns.slice(0, service.features.length), rows.length)).toEqual(
+              naive(service, history, position, later),
+            )
+          },
+        ),
+        { numRuns: 60 },
+      )
+    },
+  )
 
   it('does not depend on batches or on the order of partitions', async () => {
     await fc.assert(

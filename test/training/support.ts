@@ -1,7 +1,20 @@
 /** A small project over the stream of test/support/history.ts: every kind of column that a training set can have. */
 import { buildCatalog } from '../../core/definition/catalog.ts'
 import { bool, float64, int32, int64, nullable, string, timestamp } from '../../core/definition/fields.ts'
-import { count, distinctCount, last, lastN, max, mean, min, stddev, sum } from '../../core/definition/functions.ts'
+import {
+  count,
+  distinctCount,
+  last,
+  lastN,
+  max,
+  mean,
+  min,
+  rows,
+  session,
+  stddev,
+  sum,
+  tumbling,
+} from '../../core/definition/functions.ts'
 import { model, service } from '../../core/definition/service.ts'
 import { entity, stream } from '../../core/definition/stream.ts'
 import { view } from '../../core/definition/view.ts'
@@ -56,6 +69,25 @@ const byPlace = view('by_place', {
   entity: place,
   features: ({ i }) => ({ n: count(), i_min: min(i), i_mean: mean(i) }),
 })
+/** Every kind of window, and conditions. */
+const byWindow = view('by_window', {
+  from: events,
+  entity: who,
+  ttl: 4_000,
+  lateness: 1_500,
+  features: ({ i, b, s, ok }) => ({
+    i_std_shifted: stddev(i).over(700, { endsBefore: 400 }),
+    i_mean_rows: mean(i).over(rows(4)),
+    ok_rows: count().where(ok).over(rows(3)),
+    i_mean_last: mean(i).over(tumbling(1_500, { take: 'last' })),
+    n_current: count().over(tumbling(1_000, { take: 'current' })),
+    i_mean_session: mean(i).over(session(300)),
+    n_ok: count().where(ok),
+    b_sum_if: sum(b).where(i.gt(0)),
+    s_last2_ok: lastN(s, 2).where(ok).over(2_000),
+  }),
+})
+export const windows = service('windows', { features: [byWindow.all()] })
 
 export const everything = service('everything', {
   features: [byWho.all(), byPlace.all()],
@@ -74,7 +106,18 @@ export const riskModel = model('risk_model', {
   labels: { from: events, label: ({ i }) => i.gt(3), request: { region_again: 'region' }, sampleRows: 40 },
   trainUntil: 1_005_000,
 })
-export const catalog = buildCatalog([events, who, place, byWho, byPlace, everything, risk, riskModel])
+export const catalog = buildCatalog([
+  events,
+  who,
+  place,
+  byWho,
+  byPlace,
+  byWindow,
+  windows,
+  everything,
+  risk,
+  riskModel,
+])
 
 /** Consecutive batches of each partition, partition after partition. */
 export function batchesOf(history: readonly NaiveEvent[], size: number): EventBatch[] {

@@ -4,7 +4,15 @@
  * core/engine/naive.ts, which is the definition.
  */
 import { knownBy, windowStart, type AsOf } from '../../core/asof/visible.ts'
-import { featureOf, keyTypesOf, serviceOf, streamOf, viewOf, type Catalog } from '../../core/definition/catalog.ts'
+import {
+  featureOf,
+  fieldsAggregated,
+  keyTypesOf,
+  serviceOf,
+  streamOf,
+  viewOf,
+  type Catalog,
+} from '../../core/definition/catalog.ts'
 import type { FeatureDefinition, StreamDefinition, ViewDefinition } from '../../core/definition/types.ts'
 import { Status, type FeatureValue, type StatusCode } from '../../core/engine/feature-column.ts'
 import { acceptedEvents, naiveValue, type NaiveEvent } from '../../core/engine/naive.ts'
@@ -188,7 +196,7 @@ async function answerStream(
   answers: readonly Map<string, Answer>[],
 ): Promise<void> {
   const stream = (views[0] as ViewAsked).stream
-  const read = views.flatMap(({ view }) => view.features.flatMap(inputFields))
+  const read = views.flatMap(({ view }) => view.features.flatMap(({ aggregation }) => fieldsAggregated(aggregation)))
   const history = await EntityHistory.read(
     source,
     furthest(samples, stream.name),
@@ -213,9 +221,6 @@ async function answerStream(
     })
   }
 }
-
-const inputFields = ({ aggregation }: FeatureDefinition): string[] =>
-  aggregation.input === null ? [] : fieldsOf(aggregation.input)
 
 /** The position that covers every sample. */
 function furthest(samples: readonly AuditSample[], stream: string): PartitionPosition[] {

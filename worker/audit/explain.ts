@@ -1,13 +1,19 @@
-import { happenedBefore, knownBy, refusal, windowStart, type AsOf } from '../../core/asof/visible.ts'
-import { featureOf, keyTypesOf, streamOf, viewOf, type Catalog } from '../../core/definition/catalog.ts'
+import { happenedBefore, knownBy, ttlStart, windowEnd, windowStart, type AsOf } from '../../core/asof/visible.ts'
+import {
+  featureOf,
+  fieldsAggregated,
+  keyTypesOf,
+  streamOf,
+  viewOf,
+  type Catalog,
+} from '../../core/definition/catalog.ts'
 import { featureFingerprint } from '../../core/definition/fingerprint.ts'
 import type { FeatureDefinition, ViewDefinition } from '../../core/definition/types.ts'
 import type { FeatureValue, StatusCode } from '../../core/engine/feature-column.ts'
-import { acceptedEvents, naiveValue, type NaiveEvent } from '../../core/engine/naive.ts'
+import { acceptedEvents, eventsInWindow, isKnown, naiveValue, type NaiveEvent } from '../../core/engine/naive.ts'
 import { FeatureStoreError } from '../../core/errors.ts'
 import { nextOffset, type Position } from '../../core/event/position.ts'
 import type { Scalar } from '../../core/event/types.ts'
-import { fieldsOf } from '../../core/expression/expression.ts'
 import { interpret } from '../../core/expression/interpret.ts'
 import { EntityHistory, EntitySelection, type EventSource } from './entity-history.ts'
 
@@ -18,7 +24,7 @@ export interface ExplainedEvent {
   readonly offset: number
   readonly eventTimeMs: number
   readonly knownAtMs: number
-  /** The fields that the feature reads; none for `count()`. */
+  /** The fields that the feature reads, its condition's too; none for `count()`. */
   readonly fields: Readonly<Record<string, Scalar>>
 }
 
@@ -26,7 +32,15 @@ export interface ExplainedEvent {
  * Why an event of the entity below the position does not count. Each event has one reason: the first that holds, in the
  * order of this list.
  */
-export const exclusions = ['refused', 'atOrAfterAsOf', 'notKnown', 'beforeWindow', 'nullInput'] as const
+export const exclusions = [
+  'refused',
+  'atOrAfterAsOf',
+  'notKnown',
+  'beforeWindow',
+  'afterWindow',
+  'notWhere',
+  'nullInput',
+] as const
 export type Exclusion = (typeof exclusions)[number]
 
 export interface Explanation {
@@ -35,11 +49,12 @@ export interface Explanation {
   readonly fingerprint: string
   /** The events that the value rests on, in total order. */
   readonly events: readonly ExplainedEvent[]
-  /** Half-open, epoch milliseconds; from -Infinity for a lifetime without a ttl. */
+  /** Event times that the window covers: half-open, epoch milliseconds; from -Infinity for a lifetime without a ttl. */
   readonly window: readonly [fromMs: number, toMs: number]
   /**
    * Events left out: `refused` too late or too early for the view, `atOrAfterAsOf` happened at T or later, `notKnown`
-   * by K, `beforeWindow` older than the window (and so perhaps than the ttl), `nullInput` nothing to aggregate.
+   * by K, `beforeWindow` older than the window (and so perhaps than the ttl), `afterWindow` newer than a window that ends
+   * before T, `notWhere` not true of the feature's condition, `nullInput` nothing to aggregate.
    */
   readonly excluded: Readonly<Record<Exclusion, number>>
 }
@@ -74,20 +89,21 @@ export async function explainValue(options: ExplainOptions): Promise<Explanation
 
   const selection = new EntitySelection(view, keyTypesOf(catalog, view))
   const entity = selection.add(view.keyFields.map((field) => entities[field] ?? null))
-  const { input } = feature.aggregation
-  const fields = input === null ? [] : fieldsOf(input)
+  const fields = fieldsAggregated(feature.aggregation)
   const history = await EntityHistory.read(reader, position.streams[stream.name] ?? [], [selection], fields)
   const below = (partition: number): number => nextOffset(position, stream.name, partition)
   const own = history.eventsOf(selection, entity).filter(({ partition, offset }) => offset < below(partition))
   const asOf: AsOf = { asOfMs, knownAsOfMs }
-  const { status, value, events } = naiveValue(view, stream.fields, feature, acceptedEvents(view, own, below), asOf)
+  const accepted = acceptedEvents(view, own, below)
+  const { status, value, events } = naiveValue(view, stream.fields, feature, accepted, asOf)
+  const inWindow = windowEvents(view, feature, accepted, asOf)
   return {
     status,
     value,
     fingerprint: featureFingerprint(catalog, named),
     events: events.map((event) => ({ stream: stream.name, ...event })),
-    window: [windowStart(asOfMs, feature.window, view.ttlMs), asOfMs],
-    excluded: countExcluded(view, feature, own, asOf),
+    window: spanOf(view, feature, inWindow, asOfMs),
+    excluded: countExcluded(feature, own, new Set(accepted), new Set(inWindow), asOf),
   }
 }
 
@@ -101,30 +117,57 @@ function parseReference(text: string): { readonly view: string; readonly feature
   return { view, feature }
 }
 
-function countExcluded(
+/** Event times of a window; one that is cut by its events begins with the first of them. */
+function spanOf(
   view: ViewDefinition,
+  { window }: FeatureDefinition,
+  inWindow: readonly NaiveEvent[],
+  asOfMs: number,
+): Explanation['window'] {
+  const endMs = windowEnd(asOfMs, window)
+  const cutByEvents = window.kind === 'rows' || window.kind === 'session'
+  return [cutByEvents ? (inWindow[0]?.eventTimeMs ?? endMs) : windowStart(asOfMs, window, view.ttlMs), endMs]
+}
+
+/** What the feature's window takes of the events, whether or not their input is null. */
+function windowEvents(
+  view: ViewDefinition,
+  { window }: FeatureDefinition,
+  accepted: readonly NaiveEvent[],
+  asOf: AsOf,
+): readonly NaiveEvent[] {
+  const fromMs = ttlStart(asOf.asOfMs, view.ttlMs)
+  const visible = accepted.filter((event) => isKnown(event, asOf) && event.eventTimeMs >= fromMs)
+  return eventsInWindow(window, visible, asOf.asOfMs, view.ttlMs)
+}
+
+function countExcluded(
   feature: FeatureDefinition,
   events: readonly NaiveEvent[],
+  accepted: ReadonlySet<NaiveEvent>,
+  inWindow: ReadonlySet<NaiveEvent>,
   asOf: AsOf,
 ): Record<Exclusion, number> {
-  const counts: Record<Exclusion, number> = { refused: 0, atOrAfterAsOf: 0, notKnown: 0, beforeWindow: 0, nullInput: 0 }
+  const counts = Object.fromEntries(exclusions.map((exclusion) => [exclusion, 0])) as Record<Exclusion, number>
   for (const event of events) {
-    const exclusion = exclusionOf(view, feature, event, asOf)
+    const exclusion = accepted.has(event) ? exclusionOf(feature, event, inWindow, asOf) : 'refused'
     if (exclusion !== null) counts[exclusion]++
   }
   return counts
 }
 
+/** Why an event that the view takes does not count. */
 function exclusionOf(
-  view: ViewDefinition,
-  { aggregation: { input }, window }: FeatureDefinition,
+  { aggregation: { input, where }, window }: FeatureDefinition,
   event: NaiveEvent,
+  inWindow: ReadonlySet<NaiveEvent>,
   { asOfMs, knownAsOfMs }: AsOf,
 ): Exclusion | null {
-  if (refusal(event.eventTimeMs, event.knownAtMs, view) !== null) return 'refused'
   if (!happenedBefore(event.eventTimeMs, asOfMs)) return 'atOrAfterAsOf'
   if (!knownBy(event.knownAtMs, knownAsOfMs)) return 'notKnown'
-  if (event.eventTimeMs < windowStart(asOfMs, window, view.ttlMs)) return 'beforeWindow'
-  if (input !== null && interpret(input, (name) => event.fields[name] ?? null) === null) return 'nullInput'
+  if (!inWindow.has(event)) return event.eventTimeMs < windowEnd(asOfMs, window) ? 'beforeWindow' : 'afterWindow'
+  const field = (name: string): Scalar => event.fields[name] ?? null
+  if (where !== undefined && interpret(where, field) !== true) return 'notWhere'
+  if (input !== null && interpret(input, field) === null) return 'nullInput'
   return null
 }

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import * as tidemark from '../../../index.ts'
 import { buildCatalog } from '../../../core/definition/catalog.ts'
+import { expressionsOf } from '../../../core/definition/stream.ts'
 import type { Definition } from '../../../core/definition/types.ts'
 import type { ErrorCode } from '../../../core/errors.ts'
 
@@ -146,6 +147,25 @@ describe('windows and functions', () => {
     ['negative days', () => days(-1)],
     ['NaN seconds', () => tidemark.seconds(Number.NaN)],
     ['half a millisecond', () => tidemark.seconds(0.0005)],
+    ['endsBefore the future', () => count().over(1, { endsBefore: -1 })],
+    ['endsBefore half a millisecond', () => count().over(1, { endsBefore: 0.5 })],
+    ['endsBefore for ever', () => count().over(1, { endsBefore: Number.POSITIVE_INFINITY })],
+    ['where without a condition', () => count().where({} as never)],
+    ['where of nothing', () => count().where(undefined as never)],
+    ['a window of nothing', () => count().over(null as never)],
+    ['a window of an unknown kind', () => count().over({ kind: 'rowz' } as never)],
+    ['tumbling of nothing', () => tidemark.tumbling(0, { take: 'last' })],
+    ['tumbling that takes none', () => tidemark.tumbling(hours(1), {} as never)],
+    ['tumbling without options', () => tidemark.tumbling(hours(1), undefined as never)],
+    ['tumbling with other options', () => tidemark.tumbling(hours(1), loose({ take: 'last', endsBefore: 1 }))],
+    ['tumbling that takes all', () => tidemark.tumbling(hours(1), { take: 'all' as never })],
+    ['a session without a gap', () => tidemark.session(0)],
+    ['a session of no time', () => tidemark.session('1h' as never)],
+    ['rows(0)', () => tidemark.rows(0)],
+    ['rows(1.5)', () => tidemark.rows(1.5)],
+    ['rows of too many', () => tidemark.rows(100_001)],
+    ['rows that end before', () => count().over(tidemark.rows(1) as never, loose({ endsBefore: 1 }))],
+    ['an option of windows that there is not', () => count().over(1, loose({ endBefore: 1 }))],
     ['lastN of 0', () => lastN({ ast: null } as never, 0)],
     ['lastN of 1,001', () => lastN({ ast: null } as never, 1001)],
     ['lastN of 1.5', () => lastN({ ast: null } as never, 1.5)],
@@ -155,12 +175,8 @@ describe('windows and functions', () => {
 
   const later: [string, () => unknown][] = [
     ['resolution', () => count().over(hours(1), { resolution: '5m' })],
-    ['endsBefore', () => count().over(hours(1), { endsBefore: 1 })],
-    ['where', () => count().where({} as never)],
     ['the window "1h"', () => count().over('1h' as never)],
-    ['rows', () => count().over(tidemark.rows(3))],
-    ['tumbling', () => count().over(tidemark.tumbling(hours(1)))],
-    ['session', () => count().over(tidemark.session(hours(1)))],
+    ['zone', () => count().over(tidemark.tumbling(days(1), { take: 'last', zone: 'Europe/Berlin' }))],
     ['series', () => count().over(tidemark.series(hours(6), hours(1)))],
     ['topN', () => tidemark.topN('x', 3)],
     ['quantile', () => tidemark.quantile('x', 0.5)],
@@ -175,6 +191,15 @@ describe('windows and functions', () => {
 
   test("resolution: 'exact' is the default said aloud", () => {
     expect(count().over(1, { resolution: 'exact' }).window).toEqual({ kind: 'sliding', spanMs: 1 })
+  })
+  test('where goes before over or after it; of two conditions both must hold', () => {
+    const { ok } = expressionsOf('stream s', { ok: bool() })
+    expect(count().where(ok).over(1)).toEqual(count().over(1).where(ok))
+    expect(count().where(ok).where(ok.not())).toEqual(count().where(ok.and(ok.not())))
+  })
+  test('endsBefore: 0 is, too', () => {
+    expect(count().over(1, { endsBefore: 0 }).window).toEqual({ kind: 'sliding', spanMs: 1 })
+    expect(count().over(2, { endsBefore: 3 }).window).toEqual({ kind: 'sliding', spanMs: 2, endsBeforeMs: 3 })
   })
 })
 
@@ -226,6 +251,7 @@ describe('a catalog', () => {
   const other = (options: object) => view('other', loose({ ...base, ...options }))
   const shares = (condition: (scope: never) => unknown) =>
     other({ features: (scope: never) => ({ f: tidemark.share(condition(scope) as never) }) })
+  const lastHour = tidemark.tumbling(hours(1), { take: 'last' })
   const num = entity('num', { key: { n: int32() } })
   const num64 = entity('num64', { key: { n: int64() } })
   const wide = stream('wide', { fields: { at: timestamp(), n: int64(), who: string() }, eventTime: 'at' })
@@ -245,7 +271,41 @@ describe('a catalog', () => {
       'a ttl shorter than a window',
       [events, who, other({ ttl: hours(1), features: () => ({ f: count().over(hours(2)) }) })],
       'FS_DEFINITION_INVALID',
-      /view other: feature f: its window of 7200000 ms is longer than the ttl of 3600000 ms/,
+      /view other: feature f: its window reaches 2h back, further than the ttl of 1h/,
+    ],
+    [
+      'a ttl shorter than where a shifted window begins',
+      [
+        events,
+        who,
+        other({ ttl: hours(2), features: () => ({ f: count().over(hours(1), { endsBefore: hours(2) }) }) }),
+      ],
+      'FS_DEFINITION_INVALID',
+      /feature f: its window reaches 3h back, further than the ttl of 2h/,
+    ],
+    [
+      'a ttl shorter than two intervals, of which the last begins',
+      [events, who, other({ ttl: hours(1), features: () => ({ f: count().over(lastHour) }) })],
+      'FS_DEFINITION_INVALID',
+      /feature f: its window reaches 2h back, further than the ttl of 1h/,
+    ],
+    [
+      'a distinct count over sessions without bound',
+      [events, who, other({ features: ({ who }: never) => ({ f: distinctCount(who).over(tidemark.session(1)) }) })],
+      'FS_DEFINITION_INVALID',
+      /feature f: an exact distinct count without bound/,
+    ],
+    [
+      'a condition that is a number',
+      [events, who, other({ features: ({ n }: never) => ({ f: count().where(n) }) })],
+      'FS_DEFINITION_INVALID',
+      /feature f: where takes a bool, not int32/,
+    ],
+    [
+      'a condition over another field',
+      [events, who, other({ features: () => ({ f: count().where(loose({ ast: { kind: 'field', name: 'z' } })) }) })],
+      'FS_DEFINITION_INVALID',
+      /feature f: there is no field z/,
     ],
     [
       'a distinct count for ever',

@@ -9,7 +9,19 @@ import {
   serviceFingerprints,
   viewFingerprint,
 } from '../../../core/definition/fingerprint.ts'
-import { lastN, max, mean, min, stddev, variance, type FeatureBuilder } from '../../../core/definition/functions.ts'
+import type { BoolExpr } from '../../../core/definition/expressions.ts'
+import {
+  lastN,
+  max,
+  mean,
+  min,
+  rows,
+  session,
+  stddev,
+  tumbling,
+  variance,
+  type FeatureBuilder,
+} from '../../../core/definition/functions.ts'
 import { service } from '../../../core/definition/service.ts'
 import { entity, stream } from '../../../core/definition/stream.ts'
 import type { Definition } from '../../../core/definition/types.ts'
@@ -29,7 +41,8 @@ interface Variant {
   readonly describe?: string
   readonly entityName?: string
 }
-type Scope = Readonly<Record<'x' | 'y', never>>
+type Scope = Readonly<Record<'x' | 'y' | 'z', never>>
+const conditional: Variant = { feature: ({ x, z }) => over1h(mean(x).where(z) as never) }
 
 const fields = {
   at: timestamp(),
@@ -74,7 +87,7 @@ const same: [string, Variant][] = [
   ['a field that it does not read', { fields: { y: int64(), z: nullable(bool()), w: string() } }],
   ['the name of the entity', { entityName: 'person' }],
   ['where the records lie', { streamKey: ['where'], partitions: 7 }],
-  ['a default said aloud', { feature: ({ x }) => mean(x).over(3_600_000, { resolution: 'exact' }) }],
+  ['a default said aloud', { feature: ({ x }) => mean(x).over(3_600_000, { resolution: 'exact', endsBefore: 0 }) }],
 ]
 const different: [string, Variant][] = [
   ['the stream', { stream: 't' }],
@@ -90,6 +103,16 @@ const different: [string, Variant][] = [
   ['the key', { key: { who: string() } }],
   ['the order of the key', { key: { where: int32(), who: string() } }],
   ['the window', { feature: ({ x }) => mean(x).over(3_600_001) }],
+  ['where it ends', { feature: ({ x }) => mean(x).over(3_600_000, { endsBefore: 1 }) }],
+  ['a condition', { feature: ({ x, z }) => over1h(mean(x).where(z) as never) }],
+  ['another condition', { feature: ({ x, z }) => over1h(mean(x).where((z as BoolExpr).not()) as never) }],
+  ['the type of what it reads', { ...conditional, fields: { z: nullable(bool()) } }],
+  ['rows', { feature: ({ x }) => mean(x).over(rows(5)) }],
+  ['other rows', { feature: ({ x }) => mean(x).over(rows(6)) }],
+  ['an aligned window', { feature: ({ x }) => mean(x).over(tumbling(3_600_000, { take: 'current' })) }],
+  ['the one before it', { feature: ({ x }) => mean(x).over(tumbling(3_600_000, { take: 'last' })) }],
+  ['sessions', { feature: ({ x }) => mean(x).over(session(5)) }],
+  ['another gap', { feature: ({ x }) => mean(x).over(session(6)) }],
   ['no window', { feature: ({ x }) => mean(x) }],
   ['the ttl', { options: { ttl: 86_400_001 } }],
   ['no ttl', { options: { ttl: undefined } }],

@@ -10,8 +10,11 @@ import {
   lastN,
   mean,
   minutes,
+  rows,
   share,
+  session,
   stddev,
+  tumbling,
 } from '../../../core/definition/functions.ts'
 
 const { a, b, s, ok, at } = expressionsOf('stream s', {
@@ -38,6 +41,13 @@ test.each([
 
 test.each([
   [count().over(days(1)), 'count() over 1d'],
+  [count().over(days(7), { endsBefore: days(1) }), 'count() over 7d ending 1d before'],
+  [count().where(a.gt(15)).over(days(1)), 'count() where a > 15 over 1d'],
+  [mean(b).where(ok.or(a.gt(1))), 'mean(b) where ok or a > 1'],
+  [mean(a).over(rows(5)), 'mean(a) over the last 5'],
+  [count().over(tumbling(days(1), { take: 'last' })), 'count() over the last 1d'],
+  [count().over(tumbling(minutes(15), { take: 'current', zone: 'UTC' })), 'count() over the current 15m'],
+  [count().over(session(minutes(30))), 'count() over the session with gaps below 30m'],
   [last(s), 'last(s)'],
   [lastN(a, 3).over(minutes(90)), 'lastN(a, 3) over 90m'],
   [share(a.gt(15)).over(days(7)), 'share(a > 15) over 7d'],

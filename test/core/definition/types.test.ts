@@ -9,6 +9,7 @@ import {
   mean,
   model,
   nullable,
+  rows,
   service,
   share,
   stream,
@@ -108,6 +109,14 @@ describe('a view', () => {
     expect(() => view('v', { from: flights, entity: number, features: () => ({ n: count() }) })).toThrow(
       invalid(/no field origin of type int32/),
     )
+  })
+
+  test('a condition that is none, and a window that is none', () => {
+    // @ts-expect-error -- a number is no condition
+    const where = view('v', { ...from, features: ({ delay }) => ({ n: count().where(delay) }) })
+    expect(() => buildCatalog([flights, origin, where])).toThrow(invalid(/where takes a bool, not int32/))
+    // @ts-expect-error -- rows end at T
+    expect(() => count().over(rows(3), { endsBefore: 1 })).toThrow(invalid(/has no option endsBefore/))
   })
 
   test('a feature that is no aggregation', () => {

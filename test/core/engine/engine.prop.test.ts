@@ -10,11 +10,16 @@ import {
   max,
   mean,
   min,
+  rows,
+  session,
   share,
   stddev,
   sum,
+  tumbling,
   variance,
+  type FeatureBuilder,
 } from '../../../core/definition/functions.ts'
+import type { BoolExpr, NumericExpr, StringExpr } from '../../../core/definition/expressions.ts'
 import { entity, stream } from '../../../core/definition/stream.ts'
 import { bool, float64, int32, int64, nullable, string, timestamp } from '../../../core/definition/fields.ts'
 import { view } from '../../../core/definition/view.ts'
@@ -23,6 +28,7 @@ import { ViewEngine } from '../../../core/engine/view-engine.ts'
 import { ViewFinisher } from '../../../core/engine/finish.ts'
 import { acceptedEvents, naiveValue, type NaiveEvent } from '../../../core/engine/naive.ts'
 import { statusName, valueAt } from '../../../core/engine/feature-column.ts'
+import type { ScalarType } from '../../../core/event/types.ts'
 import { encodeKey } from '../../../core/event/key.ts'
 import { batchOf, generatedEvent, logged } from '../../support/history.ts'
 
@@ -43,7 +49,16 @@ const events = stream('events', {
 })
 const who = entity('who', { key: { who: string(), region: int32() } })
 
-const everyFunction = (windowMs: number | null) =>
+type AnyFeature = FeatureBuilder<ScalarType | `list<${ScalarType}>`>
+
+/** A condition that is true, false and null, of fields that features also aggregate. */
+type Condition = (fields: {
+  readonly i: NumericExpr<'int32'>
+  readonly ok: BoolExpr
+  readonly s: StringExpr
+}) => BoolExpr
+
+const everyFunction = (over: (feature: AnyFeature) => AnyFeature, where?: Condition) =>
   view('every', {
     from: events,
     entity: who,
@@ -84,9 +99,11 @@ const everyFunction = (windowMs: number | null) =>
         newest: max(at),
         b_last: last(b),
       }
-      return windowMs === null
-        ? all
-        : Object.fromEntries(Object.entries(all).map(([name, feature]) => [name, feature.over(windowMs)]))
+      const features: [string, AnyFeature][] = Object.entries(all)
+      if (where !== undefined)
+        for (const [name, feature] of Object.entries(all))
+          features.push([`${name}_if`, feature.where(where({ i, ok, s }))])
+      return Object.fromEntries(features.map(([name, feature]) => [name, over(feature)]))
     },
   })
 
@@ -107,14 +124,34 @@ function cut(history: readonly NaiveEvent[], sizes: readonly number[]): NaiveEve
 const size = Number(process.env['TIDEMARK_PROPERTY_RUNS'] ?? 150)
 
 describe('the engine equals the naive twin, bit for bit', () => {
-  const cases = [1, 700, 4_000, null].flatMap((windowMs) => [
-    { windowMs, hot: false, eventsMax: 260, numRuns: size },
-    { windowMs, hot: true, eventsMax: 900, numRuns: Math.ceil(size / 5) },
-  ])
-  for (const { windowMs, hot, eventsMax, numRuns } of cases) {
-    const title = `${hot ? 'one hot entity ' : ''}over ${windowMs === null ? 'lifetime' : `${windowMs} ms`}`
+  const windows: [string, (feature: AnyFeature) => AnyFeature, Condition?][] = [
+    ['over 1 ms', (feature) => feature.over(1)],
+    ['over 700 ms', (feature) => feature.over(700)],
+    ['over 4000 ms', (feature) => feature.over(4_000)],
+    ['over lifetime', (feature) => feature],
+    ['over 700 ms ending 900 ms before', (feature) => feature.over(700, { endsBefore: 900 })],
+    ['over 3000 ms ending 1000 ms before', (feature) => feature.over(3_000, { endsBefore: 1_000 })],
+    ['over 2000 ms where ok', (feature) => feature.over(2_000), ({ ok }) => ok],
+    ['over rows(1)', (feature) => feature.over(rows(1))],
+    ['over rows(5) where ok', (feature) => feature.over(rows(5)), ({ ok }) => ok],
+    ['over rows(150)', (feature) => feature.over(rows(150))],
+    ['over tumbling 700 ms, current', (feature) => feature.over(tumbling(700, { take: 'current' }))],
+    ['over tumbling 2000 ms, last', (feature) => feature.over(tumbling(2_000, { take: 'last' })), ({ ok }) => ok],
+    ['over sessions of 1 ms', (feature) => feature.over(session(1))],
+    ['over sessions of 60 ms', (feature) => feature.over(session(60)), ({ ok }) => ok],
+    ['over sessions of 900 ms', (feature) => feature.over(session(900))],
+    ['over lifetime where i > 0 or s is x', (feature) => feature, ({ i, s }) => i.gt(0).or(s.eq('x'))],
+  ]
+  const cases = windows.flatMap(([title, over, where], index) => {
+    const numRuns = index < 4 ? size : Math.ceil(size / 2)
+    return [
+      { title, over, where, hot: false, eventsMax: 260, numRuns },
+      { title: `one hot entity ${title}`, over, where, hot: true, eventsMax: 900, numRuns: Math.ceil(numRuns / 5) },
+    ]
+  })
+  for (const { title, over, where, hot, eventsMax, numRuns } of cases) {
     it(`${title}: every function, any batches, flushes, evictions, T, K and P`, { timeout: 120_000 }, () => {
-      const definition = everyFunction(windowMs)
+      const definition = everyFunction(over, where)
       const catalog = buildCatalog([events, who, definition])
       const plan = planView(catalog, 'every', 300)
       const finisher = new ViewFinisher(plan)

@@ -5,7 +5,16 @@ import { Status, statusName } from '../../../core/engine/feature-column.ts'
 import { auditSamples, sameBits } from '../../../worker/audit/audit.ts'
 import type { AuditSample } from '../../../worker/audit/sample.ts'
 import { generatedEvent, logged } from '../../support/history.ts'
-import { catalog, flipped, openSystem, smallHistory, tampered, type Question, type SystemOptions } from './system.ts'
+import {
+  catalog,
+  flipped,
+  openSystem,
+  smallHistory,
+  tampered,
+  type Question,
+  valuesPerSample,
+  type SystemOptions,
+} from './system.ts'
 
 const numRuns = Number(process.env['TIDEMARK_PROPERTY_RUNS'] ?? 60)
 
@@ -62,7 +71,7 @@ describe('the audit of an honest store', () => {
         for (const { values } of samples) for (const { status } of values) statuses.add(statusName(status))
         expect(report.mismatches.slice(0, 3)).toEqual([])
         expect(report.mismatched).toBe(0)
-        expect(report.checked).toBe(samples.length * 16)
+        expect(report.checked).toBe(samples.length * valuesPerSample)
         expect([...report.byFeature.values()].every(({ checked }) => checked === samples.length)).toBe(true)
       }),
       { numRuns },
@@ -103,8 +112,8 @@ describe('the audit of an honest store', () => {
     const report = await auditSamples({ catalog, samples: [...online, ...asOf], readers: system.readers })
     expect(report.byKind).toEqual(
       new Map([
-        ['online', { checked: online.length * 16, mismatched: 0 }],
-        ['as-of', { checked: asOf.length * 16, mismatched: 0 }],
+        ['online', { checked: online.length * valuesPerSample, mismatched: 0 }],
+        ['as-of', { checked: asOf.length * valuesPerSample, mismatched: 0 }],
       ]),
     )
   })

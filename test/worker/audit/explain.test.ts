@@ -60,7 +60,15 @@ describe('explain', () => {
         { stream: 'events', partition: 1, offset: 3, eventTimeMs: 8_000, knownAtMs: 8_010, fields: { i: 3 } },
       ],
       window: [5_000, 9_000],
-      excluded: { refused: 1, atOrAfterAsOf: 1, notKnown: 1, beforeWindow: 1, nullInput: 1 },
+      excluded: {
+        refused: 1,
+        atOrAfterAsOf: 1,
+        notKnown: 1,
+        beforeWindow: 1,
+        afterWindow: 0,
+        notWhere: 0,
+        nullInput: 1,
+      },
     })
   })
 
@@ -81,7 +89,39 @@ describe('explain', () => {
     expect(explained.events.map(({ offset, fields }) => [offset, fields])).toEqual(
       [0, 1, 4, 3, 5].map((at) => [at, {}]),
     )
-    expect(explained.excluded).toEqual({ refused: 0, atOrAfterAsOf: 1, notKnown: 1, beforeWindow: 0, nullInput: 0 })
+    expect(explained.excluded).toEqual({
+      refused: 0,
+      atOrAfterAsOf: 1,
+      notKnown: 1,
+      beforeWindow: 0,
+      afterWindow: 0,
+      notWhere: 0,
+      nullInput: 0,
+    })
+  })
+
+  it('tells what lies after a window, and what where leaves out', async () => {
+    const shifted = await explain('people:i_last_shifted')
+    expect([shifted.value, shifted.window, shifted.excluded.afterWindow]).toEqual([null, [8_400, 8_900], 0])
+    const later = await explain('people:i_last_shifted', { asOfMs: 8_150, knownAsOfMs: 8_150 })
+    expect([later.value, later.window]).toEqual([3, [7_550, 8_050]])
+    const after = await explain('people:i_last_shifted', { asOfMs: 8_050, knownAsOfMs: 9_000 })
+    expect([after.value, after.excluded.afterWindow]).toEqual([4, 1])
+    const rows = await explain('places:i_std_rows', { asOfMs: 8_150, knownAsOfMs: 9_000 })
+    expect([rows.events.map(({ offset }) => offset), rows.window, rows.excluded.beforeWindow]).toEqual([
+      [4, 3],
+      [7_900, 8_150],
+      1,
+    ])
+    const session = await explain('people:i_last_session', { asOfMs: 8_140, knownAsOfMs: 9_000 })
+    expect([session.events.map(({ offset }) => offset), session.window]).toEqual([
+      [4, 3],
+      [7_900, 8_140],
+    ])
+    const over = await explain('people:i_last_session', { asOfMs: 8_250, knownAsOfMs: 9_000 })
+    expect([over.events, over.window]).toEqual([[], [8_250, 8_250]])
+    const { status, excluded } = await explain('places:i_mean_ok')
+    expect([status, excluded.notWhere, excluded.nullInput]).toEqual([Status.NULL, 3, 0])
   })
 
   it('says EXPIRED and NOT_FOUND with what was left out', async () => {

@@ -12,9 +12,12 @@ import {
   lastN,
   max,
   mean,
+  rows,
   share,
+  session,
   stddev,
   sum,
+  tumbling,
 } from '../../../core/definition/functions.ts'
 import { service } from '../../../core/definition/service.ts'
 import { entity, stream } from '../../../core/definition/stream.ts'
@@ -54,7 +57,7 @@ export const places = view('places', {
   ttl: 4_000,
   lateness: 1_500,
   maxAhead: 40,
-  features: ({ i, b, f, s }) => ({
+  features: ({ i, b, f, s, ok }) => ({
     n: count(),
     n_700: count().over(700),
     i_mean: mean(i).over(4_000),
@@ -63,17 +66,27 @@ export const places = view('places', {
     f_sum: sum(f).over(2_000),
     s_last3: lastN(s, 3),
     s_distinct: distinctCount(s).over(700),
+    n_shifted: count().over(700, { endsBefore: 3_300 }),
+    i_std_rows: stddev(i).over(rows(4)),
+    i_mean_last: mean(i).over(tumbling(1_500, { take: 'last' })),
+    n_session: count().over(session(400)),
+    i_mean_ok: mean(i).where(ok).over(2_000),
   }),
 })
 export const people = view('people', {
   from: events,
   entity: person,
-  features: ({ i, f, ok, at }) => ({
+  features: ({ i, f, s, ok, at }) => ({
     n: count(),
     f_max: max(f).over(1_000),
     ok_share: share(ok),
     i_last: last(i),
     at_first: first(at).over(3_000),
+    i_last_shifted: last(i).over(500, { endsBefore: 100 }),
+    s_distinct_rows: distinctCount(s).over(rows(3)),
+    n_current: count().over(tumbling(1_000, { take: 'current' })),
+    i_last_session: last(i).over(session(150)),
+    n_ok: count().where(ok).over(1_000),
   }),
 })
 const risk = service('risk', {
@@ -88,6 +101,8 @@ const risk = service('risk', {
 })
 
 export const catalog = buildCatalog([events, place, person, places, people, risk])
+/** Values of one sample: features and derived ones. */
+export const valuesPerSample = risk.features.length + risk.derive.length
 
 const historyMs = 300
 const schema = streamSchema('events', events.fields)

@@ -1,0 +1,37 @@
+import { describe, expect, test } from 'vitest'
+import { windowEnd, windowReachMs, windowStart } from '../../../core/asof/visible.ts'
+import type { WindowDefinition } from '../../../core/definition/types.ts'
+
+const hour = 3_600_000
+const at = Date.UTC(2024, 2, 1, 12, 30)
+const span = (window: WindowDefinition, asOfMs: number, ttlMs: number | null = null) => [
+  windowStart(asOfMs, window, ttlMs),
+  windowEnd(asOfMs, window),
+]
+
+describe('the event times of a window at T', () => {
+  const current: WindowDefinition = { kind: 'tumbling', spanMs: hour, take: 'current' }
+  const last: WindowDefinition = { kind: 'tumbling', spanMs: hour, take: 'last' }
+  test.each<[string, WindowDefinition, number, number, number]>([
+    ['sliding', { kind: 'sliding', spanMs: 10 }, 100, 90, 100],
+    ['shifted', { kind: 'sliding', spanMs: 10, endsBeforeMs: 3 }, 100, 87, 97],
+    ['the current hour', current, at, at - hour / 2, at],
+    ['the current hour as it begins is empty', current, at - hour / 2, at - hour / 2, at - hour / 2],
+    ['the last hour', last, at, at - 1.5 * hour, at - 0.5 * hour],
+    ['the last hour as the next begins', last, at - hour / 2, at - 1.5 * hour, at - 0.5 * hour],
+    ['the current hour before 1970', current, -1, -hour, -1],
+    ['the last hour before 1970', last, -hour, -2 * hour, -hour],
+    ['the last hour at 1970', last, 0, -hour, 0],
+  ])('%s', (_, window, asOfMs, fromMs, toMs) => {
+    expect(span(window, asOfMs)).toEqual([fromMs, toMs])
+    expect(asOfMs - fromMs).toBeLessThanOrEqual(windowReachMs(window, null))
+  })
+  test('as far as the ttl', () => {
+    for (const window of [{ kind: 'lifetime' }, { kind: 'rows', count: 2 }, { kind: 'session', gapMs: 2 }] as const) {
+      expect(span(window, 100)).toEqual([Number.NEGATIVE_INFINITY, 100])
+      expect(span(window, 100, 30)).toEqual([70, 100])
+      expect(windowReachMs(window, 30)).toBe(30)
+      expect(windowReachMs(window, null)).toBe(Number.POSITIVE_INFINITY)
+    }
+  })
+})
