@@ -47,6 +47,8 @@ const schema = z.strictObject({
       host: z.string().default('127.0.0.1'),
       port: whole(0, 65_535).default(7411),
       rowsMax: whole(1, 1_000_000).default(10_000),
+      /** Bound of rows kept decoded, MiB as stored. */
+      cacheMb: whole(0, 65_536).default(8),
     })
     .prefault({}),
   demo: z.strictObject({ stream: z.string(), file: z.string(), model: z.string() }).optional(),

@@ -34,6 +34,7 @@ export async function openLookup(project: Project): Promise<OpenLookup> {
         shards: project.config.online.shards,
         historyMs: project.config.online.historyMs,
         rowsMax: project.config.serving.rowsMax,
+        cacheBytesMax: project.config.serving.cacheMb * 2 ** 20,
         sleep: sleeper(),
       }),
       async [Symbol.asyncDispose]() {

@@ -3,6 +3,7 @@ import { loadRegistry } from '../../worker/registry-log.ts'
 import type { WorkerProgress } from '../../worker/run.ts'
 import { action, portOption, requireApplied, withCommon, type CommonOptions } from '../command.ts'
 import { createLogger, stopSignal } from '../environment.ts'
+import { peakOf } from '../memory.ts'
 import type { Project } from '../project.ts'
 import { serveProject } from '../serve-process.ts'
 import { openLogToRead } from '../stores.ts'
@@ -72,7 +73,7 @@ export function addWorker(program: Command): void {
           },
         })
         progress.end()
-        tell({ kind: 'done', peakBytes: process.resourceUsage().maxRSS * 1024 })
+        tell({ kind: 'done', peakBytes: peakOf(process.pid) })
         if (supervised) leaveParent()
         else if (options.json === true) printJson(last)
         else if (last !== null)

@@ -17,16 +17,6 @@ export function createReport(quiet: boolean): Report {
   return { line, step: (name, text) => line(`  ${name.padEnd(9)} ${text}`) }
 }
 
-/** Peak resident bytes of a process, 0 where the system does not tell. */
-export function peakOf(pid: number | undefined): number {
-  if (pid === undefined) return 0
-  try {
-    return Number(/VmHWM:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0) * 1024
-  } catch {
-    return 0
-  }
-}
-
 /** The process of the project's ClickHouse. */
 export function chdbPid(project: Project): number | undefined {
   try {

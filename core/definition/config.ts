@@ -7,8 +7,13 @@ export interface ProjectConfig {
   readonly log?: { readonly kind?: 'embedded'; readonly fsync?: 'always' | 'interval' | 'never' }
   readonly online?: { readonly kind?: 'embedded'; readonly shards?: number; readonly historyMs?: number }
   readonly offline?: { readonly kind?: 'embedded' }
-  readonly worker?: { readonly memoryMb?: number; readonly flushMs?: number }
-  readonly serving?: { readonly host?: string; readonly port?: number; readonly rowsMax?: number }
+  readonly worker?: { readonly memoryMb?: number; readonly flushMs?: number; readonly pollMs?: number }
+  readonly serving?: {
+    readonly host?: string
+    readonly port?: number
+    readonly rowsMax?: number
+    readonly cacheMb?: number
+  }
   /** For the `demo` command: what to import first. */
   readonly demo?: { readonly stream: string; readonly file: string; readonly model: string }
 }

@@ -1,6 +1,6 @@
 /** Stream payloads: Avro records in the single-object encoding, written from rows and read into columns. */
 export { createStreamDecoder, type StreamDecoder, type StreamDecoderOptions } from './decode.ts'
-export { compileEncoder, type FieldColumns, type FieldValues, type RowEncoder } from './encode.ts'
+export { compileEncoder, lowHalf, type FieldColumns, type FieldValues, type RowEncoder } from './encode.ts'
 export {
   type AvroField,
   type AvroSchema,

@@ -4,7 +4,6 @@ import type { ColumnBuilder } from '../../core/engine/column-builder.ts'
 import { deriveColumn } from '../../core/engine/derive.ts'
 import type { EntityColumns } from '../../core/engine/entity-columns.ts'
 import type { FeatureColumn } from '../../core/engine/feature-column.ts'
-import { decodeRow } from '../../core/engine/row.ts'
 import { FeatureStoreError, type ErrorCode } from '../../core/errors.ts'
 import { shardOf } from '../../core/event/key.ts'
 import {
@@ -22,6 +21,7 @@ import type { OfflineStore } from '../../core/ports/offline-store.ts'
 import type { OnlineStore, RowRead } from '../../core/ports/online-store.ts'
 import { checkRequest, viewRows, type ViewRows } from './check-request.ts'
 import { fromHistory, History, type OfflineHistory } from './history.ts'
+import { RowCache } from './row-cache.ts'
 import { parseReference, planFeatures, planService, type ServicePlan } from './service-plan.ts'
 import type { FeatureLookup, LookupReply, LookupRequest } from './types.ts'
 
@@ -34,6 +34,8 @@ export interface LookupOptions {
   readonly shards: number
   readonly historyMs: number
   readonly rowsMax: number
+  /** Stored bytes of rows kept decoded. */
+  readonly cacheBytesMax: number
   readonly sleep: (ms: number) => Promise<void>
 }
 
@@ -61,10 +63,12 @@ export class Lookup implements FeatureLookup {
   readonly #options: LookupOptions
   readonly #plans = new Map<string, ServicePlan>()
   readonly #history: History
+  readonly #rows: RowCache
 
   constructor(options: LookupOptions) {
     this.#options = options
     this.#history = new History(options.offline)
+    this.#rows = new RowCache(options.cacheBytesMax)
   }
 
   /** The compiled plan of a service or a list of features. */
@@ -113,7 +117,7 @@ export class Lookup implements FeatureLookup {
           let entity = decoded.get(id)
           if (entity === undefined) {
             const bytes = read.rows[index] ?? null
-            entity = bytes === null ? null : decodeRow(finisher.plan, bytes)
+            entity = bytes === null ? null : this.#rows.decode(finisher.plan, id, bytes)
             decoded.set(id, entity)
           }
           if (!finisher.finish(entity, asOf, builders[view] as ColumnBuilder[], row)) missing.push({ view, row })

@@ -10,7 +10,7 @@ import { scalarAt } from '../../core/event/column.ts'
 import type { Column, FieldType, ScalarType } from '../../core/event/types.ts'
 import { compileExpression } from '../../core/expression/compile.ts'
 import type { EventLog, LogRecord } from '../../core/ports/event-log.ts'
-import { compileEncoder, streamSchema, type AvroSchema } from '../../schemas/avro/index.ts'
+import { compileEncoder, lowHalf, streamSchema, type AvroSchema } from '../../schemas/avro/index.ts'
 import { recordKeyOrNull, recordPartition } from './stream-writer.ts'
 
 export interface ImportOptions {
@@ -147,13 +147,22 @@ function writtenType(stream: StreamDefinition, name: string, column: Column): Fi
   }
 }
 
+/** int64 as float64, from its two halves: no BigInt per value. */
+function numbersOf(values: BigInt64Array): Float64Array {
+  const halves = new Int32Array(values.buffer, values.byteOffset, values.length * 2)
+  const numbers = new Float64Array(values.length)
+  for (let row = 0; row < numbers.length; row++)
+    numbers[row] = (halves[row * 2 + 1 - lowHalf] as number) * 2 ** 32 + ((halves[row * 2 + lowHalf] as number) >>> 0)
+  return numbers
+}
+
 /** Columns as the expressions see them: a file's int64 as a number. */
 const asNumbers = (columns: Readonly<Record<string, Column>>): Record<string, Column> =>
   Object.fromEntries(
     Object.entries(columns).map(([name, column]) => [
       name,
       column.type === 'int64'
-        ? { type: 'float64' as const, values: Float64Array.from(column.values, Number), nulls: column.nulls }
+        ? { type: 'float64' as const, values: numbersOf(column.values), nulls: column.nulls }
         : column,
     ]),
   )
@@ -209,18 +218,26 @@ export function sortByTime(timesMs: Float64Array): Uint32Array {
     least = Math.min(least, timesMs[row] as number)
     most = Math.max(most, timesMs[row] as number)
   }
-  let from = Uint32Array.from({ length: count }, (_, row) => row)
+  let from = new Uint32Array(count)
   let to = new Uint32Array(count)
+  for (let row = 0; row < count; row++) from[row] = row
+  const digits = new Uint16Array(count)
   for (let divisor = 1; count > 0 && divisor <= most - least; divisor *= 65_536) {
     const starts = new Uint32Array(65_537)
-    const digit = (row: number): number => Math.floor(((timesMs[row] as number) - least) / divisor) % 65_536
-    for (let row = 0; row < count; row++) (starts[digit(row) + 1] as number)++
-    for (let value = 0; value < 65_536; value++)
-      starts[value + 1] = (starts[value + 1] as number) + (starts[value] as number)
-    for (const row of from) {
-      const place = digit(row)
-      to[starts[place] as number] = row
-      starts[place] = (starts[place] as number) + 1
+    for (let row = 0; row < count; row++) {
+      const whole = Math.floor(((timesMs[row] as number) - least) / divisor)
+      const digit = whole - Math.floor(whole / 65_536) * 65_536
+      digits[row] = digit
+      starts[digit + 1] = (starts[digit + 1] as number) + 1
+    }
+    for (let digit = 0; digit < 65_536; digit++)
+      starts[digit + 1] = (starts[digit + 1] as number) + (starts[digit] as number)
+    for (let index = 0; index < count; index++) {
+      const row = from[index] as number
+      const digit = digits[row] as number
+      const at = starts[digit] as number
+      to[at] = row
+      starts[digit] = at + 1
     }
     ;[from, to] = [to, from]
   }

@@ -64,6 +64,7 @@ async function openProjections(shards = 5) {
     shards,
     historyMs,
     rowsMax,
+    cacheBytesMax: 2_048,
     sleep: async (ms) => {
       nowMs += ms
       await state.whileWaiting()

@@ -158,6 +158,7 @@ export async function openSystem({ shards = 4, drop }: SystemOptions = {}) {
       shards,
       historyMs,
       rowsMax: 100,
+      cacheBytesMax: 4_096,
       sleep: () => Promise.resolve(),
     })
 
