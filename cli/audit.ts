@@ -1,8 +1,10 @@
-import { entityFieldsOf, serviceOf, streamOf, viewOf, type Catalog } from '../core/definition/catalog.ts'
+import { entityFieldsOf, keyTypesOf, serviceOf, streamOf, viewOf, type Catalog } from '../core/definition/catalog.ts'
 import type { ServiceDefinition } from '../core/definition/types.ts'
 import type { FeatureColumn } from '../core/engine/feature-column.ts'
 import { scalarAt } from '../core/event/column.ts'
+import { FeatureStoreError } from '../core/errors.ts'
 import type { EventBatch } from '../core/event/batch.ts'
+import { encodeKey } from '../core/event/key.ts'
 import type { Position } from '../core/event/position.ts'
 import type { Column, FieldType, Scalar } from '../core/event/types.ts'
 import type { FeatureLookup, LookupReply } from '../serving/lookup/types.ts'
@@ -72,10 +74,28 @@ export async function drawPool(
     }
   }
   return {
-    rows: rows.filter(({ entities }) => Object.values(entities).every((value) => value !== null)),
+    rows: rows.filter((row) => hasKeys(catalog, service, row)),
     oldestMs,
     newestMs,
   }
+}
+
+/** Whether a row names an entity of every view: an event whose key is null or too long is a dead letter. */
+function hasKeys(catalog: Catalog, service: ServiceDefinition, { entities }: AskedRow): boolean {
+  return service.features.every(({ view: name }) => {
+    const view = viewOf(catalog, name)
+    try {
+      return (
+        encodeKey(
+          view.keyFields.map((field) => entities[field] ?? null),
+          keyTypesOf(catalog, view),
+        ).length >= 0
+      )
+    } catch (error) {
+      if (error instanceof FeatureStoreError && error.code === 'FS_ENTITY_INVALID') return false
+      throw error
+    }
+  })
 }
 
 function askedRow(

@@ -55,6 +55,12 @@ function useOwnErrors(command: Command): void {
 }
 useOwnErrors(program)
 
+// `tidemark status | head -1`: whoever read the output has seen enough.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(0)
+  throw error
+})
+
 const asked = process.argv.slice(2)
 try {
   await program.parseAsync(process.argv)

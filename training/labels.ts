@@ -62,8 +62,9 @@ export function labelsFromTable(catalog: Catalog, service: ServiceDefinition, ta
   )
   const required: Readonly<Record<string, FieldType>> = { ...entityFields, ...service.request }
   checkNames(service, table, required)
-  const columnOf = (name: string): readonly (string | null)[] | FileColumn =>
-    table.columns[name] as readonly (string | null)[] | FileColumn
+  // A nullable request field that is left out is null in every row.
+  const absent = new Array<null>(rows).fill(null)
+  const columnOf = (name: string): readonly (string | null)[] | FileColumn => table.columns[name] ?? absent
   const typed = (fields: Readonly<Record<string, FieldType>>): Record<string, Column> =>
     Object.fromEntries(
       Object.entries(fields).map(([name, field]) => [name, typedColumn(name, field, columnOf(name), rows)]),
@@ -95,7 +96,7 @@ function checkNames(
 ): void {
   const needed = [...Object.entries(required).map(([name, { type }]) => [name, type] as const)]
   for (const [name, type] of [...needed, [asOfName, 'timestamp'] as const]) {
-    if (name in table.columns) continue
+    if (name in table.columns || required[name]?.nullable === true) continue
     const there = Object.keys(table.columns).join(', ') || 'none'
     throw invalid(`there is no column ${name} (${type}); there are ${there}`)
   }

@@ -11,7 +11,7 @@ const partition = 0
 const fetchBytes = 1024 * 1024
 
 const utf8 = new TextEncoder()
-const text = new TextDecoder()
+const text = new TextDecoder('utf-8', { ignoreBOM: true })
 
 /**
  * The registry as the log has it, read from its beginning; the initial state where nothing was ever applied.

@@ -126,10 +126,11 @@ function scalarTypeOf({ type, converted_type: converted, logical_type: logical }
 class Codes {
   readonly strings: string[] = []
   readonly #byString = new Map<string, number>()
-  readonly #decoder = new TextDecoder()
+  /** A byte order mark is part of the string; bytes that are no UTF-8 are no string. */
+  readonly #decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
   codeOf(bytes: Uint8Array): number {
-    const text = this.#decoder.decode(bytes)
+    const text = this.#textOf(bytes)
     let code = this.#byString.get(text)
     if (code === undefined) {
       code = this.strings.length
@@ -137,6 +138,14 @@ class Codes {
       this.#byString.set(text, code)
     }
     return code
+  }
+
+  #textOf(bytes: Uint8Array): string {
+    try {
+      return this.#decoder.decode(bytes)
+    } catch (cause) {
+      throw new FeatureStoreError('FS_FILE_INVALID', 'a string column holds bytes that are no UTF-8', { cause })
+    }
   }
 }
 

@@ -35,7 +35,8 @@ const typeTags: Readonly<Record<ScalarType, number>> = {
 }
 
 const utf8 = new TextEncoder()
-const fromUtf8 = new TextDecoder()
+// A byte order mark is a character like any other: it is part of the string.
+const fromUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
 /** A cursor over growing bytes; one is reused for all rows. */
 class Writer {

@@ -48,7 +48,8 @@ function bitLength(x: bigint): number {
  */
 export function roundScaled(mantissa: bigint, exponent: number, sticky = false): number {
   if (mantissa === 0n) return 0
-  if (mantissa < 0n) return -roundScaled(-mantissa, exponent, sticky)
+  // What is too small for a double is +0 on either side.
+  if (mantissa < 0n) return -roundScaled(-mantissa, exponent, sticky) + 0
   const ulpExponent = Math.max(bitLength(mantissa) + exponent - significandBits, leastExponent)
   if (ulpExponent > 1023) return Number.POSITIVE_INFINITY
   const dropped = BigInt(ulpExponent - exponent)
@@ -73,7 +74,7 @@ export function roundRational(num: bigint, den: bigint): number {
   const dividend = shift > 0 ? n << BigInt(shift) : n
   const divisor = shift < 0 ? d << BigInt(-shift) : d
   const quotient = dividend / divisor
-  return sign * roundScaled(quotient, -shift, quotient * divisor !== dividend)
+  return sign * roundScaled(quotient, -shift, quotient * divisor !== dividend) + 0
 }
 
 /** RN of the square root of num / den; the rational must not be negative, `den` not 0. */

@@ -24,6 +24,8 @@ export function checkRequest(plan: ServicePlan, request: LookupRequest, rowsMax:
     }
     for (const [name, field] of Object.entries(declared)) {
       const values = given[name]
+      // A nullable field that is left out is null in every row.
+      if (values === undefined && field.nullable === true) continue
       if (values === undefined) throw invalid(`${kind} ${name} (${field.type}) is missing`)
       lengths.set(name, values.length)
       if (kind === 'request field') values.forEach((value, row) => checkScalar(name, field, value, row))

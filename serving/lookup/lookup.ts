@@ -18,7 +18,7 @@ import {
 } from '../../core/event/position.ts'
 import type { Clock } from '../../core/ports/environment.ts'
 import type { OfflineStore } from '../../core/ports/offline-store.ts'
-import type { OnlineStore, RowRead } from '../../core/ports/online-store.ts'
+import type { OnlineStore, RowRead, ShardPosition } from '../../core/ports/online-store.ts'
 import { checkRequest, viewRows, type ViewRows } from './check-request.ts'
 import { fromHistory, History, type OfflineHistory } from './history.ts'
 import { RowCache } from './row-cache.ts'
@@ -37,6 +37,13 @@ export interface LookupOptions {
   /** Stored bytes of rows kept decoded. */
   readonly cacheBytesMax: number
   readonly sleep: (ms: number) => Promise<void>
+}
+
+/** Where the shards behind a reply stand. */
+interface Standing {
+  readonly shards: readonly ShardPosition[]
+  readonly position: Position
+  readonly agreed: boolean
 }
 
 interface MissingRow {
@@ -96,8 +103,8 @@ export class Lookup implements FeatureLookup {
     const rows = checkRequest(plan, request, this.#options.rowsMax)
     const views = plan.views.map((view) => viewRows(view, request, rows))
     const least = this.#leastOf(plan, request)
-    const { reads, position } = await this.#readOnline(plan, views, least)
-    const asOf = this.#asOf(plan, request, reads)
+    const { reads, shards, position } = await this.#readOnline(plan, views, least)
+    const asOf = this.#asOf(plan, request, shards)
     const builders = plan.views.map(({ finisher }) => finisher.builders(rows))
     const missing: MissingRow[] = []
     for (let view = 0; view < views.length; view++) {
@@ -143,7 +150,7 @@ export class Lookup implements FeatureLookup {
     plan: ServicePlan,
     views: readonly ViewRows[],
     least: LeastPosition,
-  ): Promise<{ reads: RowRead[]; position: Position }> {
+  ): Promise<Omit<Standing, 'agreed'> & { readonly reads: RowRead[] }> {
     for (let tries = 1; ; tries++) {
       const reads = await Promise.all(
         views.map(({ keys }, view) => {
@@ -156,9 +163,9 @@ export class Lookup implements FeatureLookup {
           )
         }),
       )
-      const { position, agreed } = await this.#positionOf(reads)
+      const { shards, position, agreed } = await this.#positionOf(reads)
       if (!agreed && tries < readsMax) continue
-      if (await this.#isReached(position, least)) return { reads, position }
+      if (await this.#isReached(position, least)) return { reads, shards, position }
     }
   }
 
@@ -185,33 +192,30 @@ export class Lookup implements FeatureLookup {
     return false
   }
 
-  /** The least position behind the rows read (of shard 0 where no row was asked for), and whether all stand there. */
-  async #positionOf(reads: readonly RowRead[]): Promise<{ readonly position: Position; readonly agreed: boolean }> {
-    let position: Position | null = null
-    let agreed = true
-    for (const shard of new Set(reads.flatMap((read) => read.positions))) {
-      if (shard === null) throw notReady()
-      agreed &&= position === null || samePosition(position, shard.position)
-      position = position === null ? shard.position : meet(position, shard.position)
+  /** The shards behind the rows read (shard 0 where no row was asked for), their least position, and whether all stand there. */
+  async #positionOf(reads: readonly RowRead[]): Promise<Standing> {
+    let shards = [...new Set(reads.flatMap((read) => read.positions))]
+    if (shards.length === 0) shards = [...(await this.#options.online.positions([0]))]
+    const standing = shards.filter((shard) => shard !== null)
+    const [first, ...others] = standing
+    if (first === undefined || standing.length < shards.length) throw notReady()
+    return {
+      shards: standing,
+      position: others.reduce((least, { position }) => meet(least, position), first.position),
+      agreed: others.every(({ position }) => samePosition(position, first.position)),
     }
-    if (position !== null) return { position, agreed }
-    const [first] = await this.#options.online.positions([0])
-    if (first === undefined || first === null) throw notReady()
-    return { position: first.position, agreed: true }
   }
 
-  #asOf(plan: ServicePlan, request: LookupRequest, reads: readonly RowRead[]): AsOf {
+  #asOf(plan: ServicePlan, request: LookupRequest, shards: readonly ShardPosition[]): AsOf {
     if (request.asOfMs !== undefined)
       return { asOfMs: request.asOfMs, knownAsOfMs: request.knownAsOfMs ?? request.asOfMs }
     const knownAsOfMs = request.knownAsOfMs ?? Number.POSITIVE_INFINITY
     if (plan.clock === 'system') return { asOfMs: this.#options.clock.nowMs(), knownAsOfMs }
-    let newest = Number.NEGATIVE_INFINITY
-    for (const read of reads) {
-      for (const shard of new Set(read.positions)) {
-        for (const stream of plan.streams) newest = Math.max(newest, shard?.newestEventTimeMs[stream] ?? newest)
-      }
-    }
-    return { asOfMs: Number.isFinite(newest) ? newest + 1 : this.#options.clock.nowMs(), knownAsOfMs }
+    const newest = shards.flatMap(({ newestEventTimeMs }) =>
+      plan.streams.map((stream) => newestEventTimeMs[stream] ?? Number.NEGATIVE_INFINITY),
+    )
+    const newestMs = Math.max(...newest)
+    return { asOfMs: Number.isFinite(newestMs) ? newestMs + 1 : this.#options.clock.nowMs(), knownAsOfMs }
   }
 
   /** The rows that the online store cannot answer exactly, at the very position of the others. */

@@ -54,7 +54,9 @@ export class ModelPredictor implements Predictor {
     const spec = this.#spec(service.name)
     await this.#load(model, spec)
     const reply = await lookup.getFeatures(request)
-    const matrix = featureMatrix(spec, reply.columns, request.request, reply.rows)
+    const absent = Object.keys(service.request).map((field) => [field, new Array<null>(reply.rows).fill(null)])
+    const given = { ...Object.fromEntries(absent), ...request.request }
+    const matrix = featureMatrix(spec, reply.columns, given, reply.rows)
     const scores = await runtime.predict(model.model, model.version, matrix, reply.rows)
     return { scores, model: model.model, modelVersion: model.version, lookup: reply }
   }

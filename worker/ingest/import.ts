@@ -111,7 +111,9 @@ export async function importTable(options: ImportOptions): Promise<ImportReport>
     appended,
     alreadyThere,
     clamped,
-    ignoredColumns: Object.keys(table.columns).filter((name) => !Object.hasOwn(stream.fields, name)),
+    ignoredColumns: Object.keys(table.columns).filter(
+      (name) => !Object.hasOwn(stream.fields, name) && name !== options.knownAtColumn,
+    ),
   }
 }
 

@@ -84,6 +84,12 @@ test('another codec, another format, a torn file and no file are FS_FILE_INVALID
   }
 })
 
+test('a byte order mark is part of a string, and bytes that are no UTF-8 are refused', async () => {
+  const { columns } = await readParquet(fixture('byte-order-mark'))
+  expect(columns['s']).toMatchObject({ type: 'string', table: { strings: ['\ufeffk', 'k', '\ufeff'] } })
+  await expect(readParquet(fixture('no-utf8'))).rejects.toMatchObject({ code: 'FS_FILE_INVALID' })
+})
+
 test('three million flights: whole minutes in order, 229 origins, nothing null', async () => {
   const { rowCount, columns } = await readParquet(flights, ['date', 'origin', 'delay'])
   expect(rowCount).toBe(3_000_000)

@@ -41,6 +41,8 @@ test('rounds half to even, subnormals too, and overflows where half of the last 
   expect(roundRational((1n << 100n) + 1n, 1n << 1175n)).toBe(5e-324)
   expect(roundRational(3n, 1n << 1075n)).toBe(1e-323)
   expect(roundRational(-3n, 1n << 1074n)).toBe(-1.5e-323)
+  // Too small for a double: +0, never -0.
+  expect(Object.is(roundRational(-1n, 1n << 1075n), 0)).toBe(true)
   const halfBeyond = (1n << 1024n) - (1n << 970n)
   expect(roundRational(halfBeyond, 1n)).toBe(Number.POSITIVE_INFINITY)
   expect(roundRational(halfBeyond - 1n, 1n)).toBe(Number.MAX_VALUE)
