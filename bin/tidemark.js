@@ -9,7 +9,11 @@ import { fileURLToPath } from 'node:url'
 const main = join(dirname(fileURLToPath(import.meta.url)), '..', 'cli', 'main.ts')
 const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
 const modern = major > 24 || (major === 24 && minor >= 6)
-const flags = ['--disable-warning=ExperimentalWarning']
+// A server lives on short-lived replies: a small young generation keeps it below half the memory, and is no slower.
+const flags = [
+  '--disable-warning=ExperimentalWarning',
+  ...(process.argv[2] === 'serve' ? ['--max-semi-space-size=2'] : []),
+]
 
 /** The Node 24 binary of the optional dependency that fits this platform, or null where there is none. */
 function bundledNode() {

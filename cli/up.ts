@@ -13,6 +13,12 @@ import { openLogToWrite } from './stores.ts'
 
 const main = join(import.meta.dirname, 'main.ts')
 
+/** As bin/tidemark.js starts it: a small young generation for the server. */
+const nodeFlags = (command: string | undefined): string[] => [
+  '--disable-warning=ExperimentalWarning',
+  ...(command === 'serve' ? ['--max-semi-space-size=2'] : []),
+]
+
 /** Another command of this program as a child that ends with this process. */
 export function startChild(
   project: Project,
@@ -20,7 +26,7 @@ export function startChild(
   onMessage: (message: ChildMessage) => void,
 ): ChildProcess {
   const child = fork(main, [...args, '--project', project.folder], {
-    execArgv: ['--disable-warning=ExperimentalWarning'],
+    execArgv: nodeFlags(args[0]),
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
   })
   child.on('message', (message) => onMessage(message as ChildMessage))
