@@ -263,6 +263,16 @@ describe('minPosition', () => {
 })
 
 describe('a request', () => {
+  it('without rows has the same clock as one with rows: the newest event', async () => {
+    const { lookup, feed } = await openProjections()
+    await feed(smallHistory, 50)
+    const one = await lookup.getFeatures({ ...good, entities: { who: ['a'], region: [0] } })
+    const none = await lookup.getFeatures({ ...good, entities: { who: [], region: [] }, request: { limit: [] } })
+    expect(none.rows).toBe(0)
+    expect(none.asOfMs).toBe(one.asOfMs)
+    expect(none.asOfMs).toBe(Math.max(...smallHistory.map(({ eventTimeMs }) => eventTimeMs)) + 1)
+  })
+
   const good: LookupRequest = { service: 'risk', entities: { who: ['a'], region: [0] }, request: { limit: [1] } }
   const { service: _, ...unnamed } = good
   const cases: readonly { readonly request: LookupRequest; readonly code: ErrorCode; readonly says: string }[] = [
