@@ -47,6 +47,7 @@ export function batchOf(
     eventTimes: Float64Array.from(good, (event) => event.eventTime),
     knownAts: Float64Array.from(good, (event) => event.knownAt),
     columns: Object.fromEntries(columns),
+    ops: null,
     dead: dead.map(({ at, knownAt, dead: reason }) => ({
       offset: at,
       knownAt,

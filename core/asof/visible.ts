@@ -34,8 +34,12 @@ const alignedStart = (asOfMs: number, spanMs: number): number => {
  */
 export function windowStart(asOfMs: number, window: WindowDefinition, ttlMs: number | null): number {
   switch (window.kind) {
-    case 'sliding':
-      return asOfMs - windowReachMs(window, ttlMs)
+    case 'sliding': {
+      const startMs = asOfMs - window.spanMs - (window.endsBeforeMs ?? 0)
+      return window.resolutionMs === undefined ? startMs : alignedStart(startMs, window.resolutionMs)
+    }
+    case 'series':
+      return asOfMs - window.spanMs
     case 'tumbling':
       return alignedStart(asOfMs, window.spanMs) - (window.take === 'last' ? window.spanMs : 0)
     case 'lifetime':
@@ -52,6 +56,7 @@ export function windowEnd(asOfMs: number, window: WindowDefinition): number {
       return asOfMs - (window.endsBeforeMs ?? 0)
     case 'tumbling':
       return window.take === 'last' ? alignedStart(asOfMs, window.spanMs) : asOfMs
+    case 'series':
     case 'lifetime':
     case 'rows':
     case 'session':
@@ -63,7 +68,9 @@ export function windowEnd(asOfMs: number, window: WindowDefinition): number {
 export function windowReachMs(window: WindowDefinition, ttlMs: number | null): number {
   switch (window.kind) {
     case 'sliding':
-      return window.spanMs + (window.endsBeforeMs ?? 0)
+      return window.spanMs + (window.endsBeforeMs ?? 0) + (window.resolutionMs ?? 0)
+    case 'series':
+      return window.spanMs
     case 'tumbling':
       return window.take === 'last' ? 2 * window.spanMs : window.spanMs
     case 'lifetime':

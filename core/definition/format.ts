@@ -34,13 +34,17 @@ export function featureText({ aggregation, window }: Pick<FeatureDefinition, 'ag
 export function windowText(window: WindowDefinition): string {
   switch (window.kind) {
     case 'sliding': {
-      const { spanMs, endsBeforeMs } = window
-      return `over ${durationText(spanMs)}${endsBeforeMs === undefined ? '' : ` ending ${durationText(endsBeforeMs)} before`}`
+      const { spanMs, endsBeforeMs, resolutionMs } = window
+      const shifted = endsBeforeMs === undefined ? '' : ` ending ${durationText(endsBeforeMs)} before`
+      const coarse = resolutionMs === undefined ? '' : ` to ${durationText(resolutionMs)}`
+      return `over ${durationText(spanMs)}${shifted}${coarse}`
     }
+    case 'series':
+      return `over each ${durationText(window.stepMs)} of ${durationText(window.spanMs)}`
     case 'lifetime':
       return ''
     case 'tumbling':
-      return `over the ${window.take} ${durationText(window.spanMs)}`
+      return `over the ${window.take} ${durationText(window.spanMs)}${window.zone === undefined ? '' : ` in ${window.zone.name}`}`
     case 'session':
       return `over the session with gaps below ${durationText(window.gapMs)}`
     case 'rows':

@@ -13,6 +13,14 @@ export interface StreamDefinition {
   readonly partitions: number
   /** For history: when a row became known, epoch milliseconds, over the stream's fields. */
   readonly importKnownAt: Expression | null
+  /** The field that names an event: same id, entity key and event time is the same event. Absent: events have no identity. */
+  readonly id?: string
+  /** Only with `id`: how long after the first one, by knownAt, another one is a duplicate, milliseconds. */
+  readonly dedupeSpanMs?: number
+  /** A string field of the payload that holds the operation. Absent: `_op` of the writer's schema, if it has that. */
+  readonly op?: string
+  /** Fields of the primary key: the stream is a changelog of rows. Absent: it is none. */
+  readonly primaryKey?: readonly string[]
   readonly description?: string
 }
 
@@ -51,12 +59,28 @@ export interface AggregationDefinition {
 
 /** What a window takes of the visible events at T is decided in `core/asof/visible.ts`. */
 export type WindowDefinition =
-  /** Half-open, exact to the event: [T - spanMs - endsBeforeMs, T - endsBeforeMs). `endsBeforeMs` is absent where 0. */
-  | { readonly kind: 'sliding'; readonly spanMs: number; readonly endsBeforeMs?: number }
+  /**
+   * Half-open, exact to the event: [T - spanMs - endsBeforeMs, T - endsBeforeMs). `endsBeforeMs` is absent where 0. With a
+   * resolution the start is lowered to the multiple of it, from the epoch, at or below it.
+   */
+  | {
+      readonly kind: 'sliding'
+      readonly spanMs: number
+      readonly endsBeforeMs?: number
+      readonly resolutionMs?: number
+    }
+  /** The windows [T - (i + 1) stepMs, T - i stepMs) within spanMs, oldest first: one list. */
+  | { readonly kind: 'series'; readonly spanMs: number; readonly stepMs: number }
   /** As far back as the ttl. */
   | { readonly kind: 'lifetime' }
   /** The aligned interval of `spanMs` (UTC, from the epoch) that T lies in, up to T, or the whole one before it. */
-  | { readonly kind: 'tumbling'; readonly spanMs: number; readonly take: 'current' | 'last' }
+  | {
+      readonly kind: 'tumbling'
+      readonly spanMs: number
+      readonly take: 'current' | 'last'
+      /** Days of an IANA zone: `spanMs` is whole days, and intervals begin at local midnight. Absent: UTC. */
+      readonly zone?: { readonly name: string; readonly digest: string }
+    }
   /** The last `count` visible events in total order. */
   | { readonly kind: 'rows'; readonly count: number }
   /** The longest chain of visible events, each less than `gapMs` after the one before, that ends less than `gapMs` before T. */

@@ -17,6 +17,7 @@ export function takeBelow(batch: EventBatch, end: number): EventBatch {
     columns: Object.fromEntries(
       Object.entries(batch.columns).map(([name, column]) => [name, firstRows(column, count)]),
     ),
+    ops: batch.ops === null ? null : batch.ops.subarray(0, count),
     dead: batch.dead.filter((record) => record.offset < end),
   }
 }

@@ -22,6 +22,8 @@ export interface EventBatch {
   readonly knownAts: Float64Array
   /** Every declared field of the stream (or the projection asked for), by name. */
   readonly columns: Readonly<Record<string, Column>>
+  /** Op codes (operation.ts); null where all are inserts, or on a changelog all upserts. */
+  readonly ops: Uint8Array | null
   readonly dead: readonly DeadRecord[]
 }
 

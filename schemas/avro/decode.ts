@@ -105,6 +105,7 @@ class Decoder implements StreamDecoder {
       eventTimes: out.eventTimes.subarray(0, out.row),
       knownAts: out.knownAts.subarray(0, out.row),
       columns: this.columns(out),
+      ops: null,
       dead,
     }
   }

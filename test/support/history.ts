@@ -124,6 +124,7 @@ export function batchOf(stream: string, partition: number, events: readonly Naiv
         ),
       ]),
     ),
+    ops: null,
     dead: [],
   }
 }

@@ -59,6 +59,7 @@ function range(table: EventTable, partition: number, first: number, next: number
       },
       value: { type: 'int32', values: Int32Array.from(numbers, (at) => at % 1000), nulls: null },
     },
+    ops: null,
     dead: [],
   }
 }
