@@ -145,6 +145,8 @@ export class OnlineProjection {
       const stored = this.#byShard.get(shard)?.stored ?? null
       return stored === null ? 0 : nextOffset(stored.position, batch.stream, batch.partition)
     }
+    // Only here: between two batches no entity of one is under way.
+    if (this.memoryBytes > this.#settings.memoryBytesMax) for (const engine of this.#engines) engine.evictClean()
     for (const engine of this.#engines) {
       if (engine.plan.stream.name !== batch.stream) continue
       const entities = engine.resolve(batch)
@@ -200,7 +202,6 @@ export class OnlineProjection {
         )
       shard.stored = to
     })
-    if (this.memoryBytes > this.#settings.memoryBytesMax) for (const engine of this.#engines) engine.evictClean()
     return count
   }
 
@@ -217,7 +218,7 @@ export class OnlineProjection {
         'FS_ROW_CORRUPT',
         `${corrupt.length} rows of view ${engine.plan.view.name} fail their checksum`,
       )
-    slots.forEach((slot, index) => engine.load(slot, rows[index] ?? null))
+    engine.load(slots, rows)
   }
 
   #keepDead(batch: EventBatch, from: (shard: number) => number): void {

@@ -1,6 +1,5 @@
 import { ttlStart, windowEnd, windowStart, type AsOf } from '../asof/visible.ts'
-import type { WindowDefinition } from '../definition/types.ts'
-import { ExactSquares, ExactSum, exactMean, exactStddev, exactVariance } from '../number/exact-sum.ts'
+import type { AggregationDefinition, WindowDefinition } from '../definition/types.ts'
 import {
   meanOfBigIntegers,
   meanOfIntegers,
@@ -10,23 +9,24 @@ import {
   varianceOfIntegers,
 } from '../number/integer-moments.ts'
 import { ColumnBuilder } from './column-builder.ts'
-import type { EntityColumns, InputColumn } from './entity-columns.ts'
 import { Status } from './feature-column.ts'
 import type { FeaturePlan, InputPlan, ViewPlan } from './plan.ts'
 import {
-  countKnown,
+  addFloats,
+  countLive,
   distinctItems,
-  firstPresent,
-  itemAt,
-  lastPresent,
-  lastPresentItems,
-  newestKnown,
-  nthLastKnown,
-  presentBigInts,
+  firstItem,
+  lastItems,
+  newestLiveMs,
+  nthLastLive,
   sessionStart,
+  tallyBigIntegers,
   tallyInput,
+  type BigTally,
 } from './scan.ts'
-import { Tally } from './summaries.ts'
+import { FloatMoments } from './state/float-moments.ts'
+import { Tally, tallyEventsMax } from './state/tally.ts'
+import type { EntityEvents } from './state/view-state.ts'
 
 /** Features that read the same input over the same window, computed together. */
 interface Group {
@@ -34,17 +34,24 @@ interface Group {
   readonly input: number
   /** Position of each feature among those asked for. */
   readonly members: readonly { readonly at: number; readonly plan: FeaturePlan }[]
-  readonly needsTally: boolean
+  /** How sums and extremes are come by; null: no member wants any. */
+  readonly numbers: 'tally' | 'big' | 'floats' | 'extremes' | null
+  readonly extremes: boolean
+  readonly sums: boolean
+  readonly squares: boolean
 }
 
+type Item = string | boolean | number | bigint
+/** A value, null for SQL's null, or OVERFLOW. */
+type Finished = Item | readonly Item[] | null | typeof overflow
+const overflow = Symbol('OVERFLOW')
+
 /** `count` over an input counts where it is not null. */
-const tallied = new Set(['count', 'sum', 'mean', 'variance', 'stddev', 'share', 'min', 'max'])
+const numeric = new Set(['count', 'sum', 'mean', 'variance', 'stddev', 'share', 'min', 'max'])
 const int64Max = 2n ** 63n - 1n
-/** Up to this many int32 values the lanes of a tally are exact; of bools any number. */
-const tallyEventsMax = 1 << 22
 
 /**
- * Finishes features of one view from the columns of an entity, at any (T, K). One instance serves one thread.
+ * Finishes features of one view from the events of an entity, at any (T, K). One instance serves one thread.
  *
  * Runs whose newest knownAt is at or before K are merged whole; others, and the edges of a window, event by event.
  */
@@ -52,13 +59,13 @@ export class ViewFinisher {
   readonly plan: ViewPlan
   readonly features: readonly FeaturePlan[]
   readonly #groups: readonly Group[]
-  /** Windows that a feature asks for, and the slots [lo, hi) of each for the entity and T at hand. */
+  /** Windows that a feature asks for, and the cursors [lo, hi) of each for the entity and T at hand. */
   readonly #windows: readonly number[]
-  readonly #los: Int32Array
-  readonly #his: Int32Array
+  readonly #los: Float64Array
+  readonly #his: Float64Array
   readonly #tally = new Tally()
-  readonly #sum = new ExactSum()
-  readonly #squares = new ExactSquares()
+  readonly #moments = new FloatMoments()
+  #big: BigTally | null = null
 
   constructor(plan: ViewPlan, names?: readonly string[]) {
     this.plan = plan
@@ -66,20 +73,17 @@ export class ViewFinisher {
       names === undefined
         ? plan.features
         : names.map((name) => plan.features.find((feature) => feature.definition.name === name) as FeaturePlan)
-    const groups = new Map<string, { window: number; input: number; members: { at: number; plan: FeaturePlan }[] }>()
+    const groups = new Map<string, { at: number; plan: FeaturePlan }[]>()
     this.features.forEach((feature, at) => {
       const key = `${feature.window}/${feature.input}`
-      const group = groups.get(key) ?? { window: feature.window, input: feature.input, members: [] }
-      groups.set(key, group)
-      group.members.push({ at, plan: feature })
+      const members = groups.get(key) ?? []
+      groups.set(key, members)
+      members.push({ at, plan: feature })
     })
-    this.#groups = [...groups.values()].map((group) => ({
-      ...group,
-      needsTally: group.members.some(({ plan: feature }) => tallied.has(feature.definition.aggregation.function)),
-    }))
+    this.#groups = [...groups.values()].map((members) => groupOf(plan, members))
     this.#windows = [...new Set(this.#groups.map(({ window }) => window))]
-    this.#los = new Int32Array(plan.windows.length)
-    this.#his = new Int32Array(plan.windows.length)
+    this.#los = new Float64Array(plan.windows.length)
+    this.#his = new Float64Array(plan.windows.length)
   }
 
   /** Builders for `rows` rows of the features, in order. */
@@ -96,49 +100,56 @@ export class ViewFinisher {
   }
 
   /**
-   * Sets row `row` of every builder to the features of `entity` (null: it was never seen) as of (T, K).
+   * Sets row `row` of every builder to the features of an entity (null: it was never seen) as of (T, K).
    *
    * Returns false, and sets nothing, when pruned events would be needed: the answer is then in the offline store.
    */
-  finish(entity: EntityColumns | null, asOf: AsOf, builders: readonly ColumnBuilder[], row: number): boolean {
-    if (entity === null) return this.#setAll(builders, row, Status.NOT_FOUND)
+  finish(events: EntityEvents | null, asOf: AsOf, builders: readonly ColumnBuilder[], row: number): boolean {
+    if (events === null) return this.#setAll(builders, row, Status.NOT_FOUND)
     const { asOfMs, knownAsOfMs } = asOf
     const { plan } = this
+    const { state, entity } = events
+    const store = state.events
+    const prunedNewest = store.prunedNewestMs(entity)
+    const wasPruned = prunedNewest > Number.NEGATIVE_INFINITY
     // Without a bound on the reach both sides are -Infinity where nothing was pruned.
-    if (entity.prunedNewestMs > Number.NEGATIVE_INFINITY && entity.prunedNewestMs >= asOfMs - plan.reachMs) return false
+    if (wasPruned && prunedNewest >= asOfMs - plan.reachMs) return false
 
-    const hi = entity.lowerBound(asOfMs)
-    const newest = newestKnown(entity, hi, knownAsOfMs)
+    const end = store.lowerBound(entity, asOfMs)
+    const newest = newestLiveMs(store, entity, end, knownAsOfMs)
     const from = ttlStart(asOfMs, plan.view.ttlMs)
-    if (newest < entity.start || (entity.times[newest] as number) < from) {
-      if (entity.prunedNewestMs > Number.NEGATIVE_INFINITY && newest < entity.start) {
-        // Only pruned events may be visible: which of them depends on K unless all are.
-        if (entity.prunedKnownMs > knownAsOfMs) return false
-        if (entity.prunedNewestMs < from) return this.#setAll(builders, row, Status.EXPIRED)
-      } else return this.#setAll(builders, row, newest < entity.start ? Status.NOT_FOUND : Status.EXPIRED)
-    }
-    this.#findWindows(entity, hi, asOf)
+    if (newest === Number.NEGATIVE_INFINITY) {
+      if (!wasPruned) return this.#setAll(builders, row, Status.NOT_FOUND)
+      // Only pruned events may be visible: which of them depends on K unless all are, and on what took them back.
+      if (plan.corrected || store.prunedKnownMs(entity) > knownAsOfMs) return false
+      if (prunedNewest < from) return this.#setAll(builders, row, Status.EXPIRED)
+    } else if (newest < from) return this.#setAll(builders, row, Status.EXPIRED)
+    this.#findWindows(events, end, asOf)
     for (const group of this.#groups) {
       const lo = this.#los[group.window] as number
-      this.#finishGroup(group, entity, lo, this.#his[group.window] as number, knownAsOfMs, builders, row)
+      const hi = this.#his[group.window] as number
+      this.#gather(group, events, lo, hi, knownAsOfMs)
+      for (const { at, plan: feature } of group.members)
+        put(builders[at] as ColumnBuilder, row, this.#valueOf(feature, group, events, lo, hi, knownAsOfMs))
     }
     return true
   }
 
-  /** Sets the slots [lo, hi) of every window that a feature asks for; `end` is the first slot at or after T. */
-  #findWindows(entity: EntityColumns, end: number, asOf: AsOf): void {
+  /** Sets the cursors [lo, hi) of every window that a feature asks for; `end` is the first event at or after T. */
+  #findWindows({ state, entity }: EntityEvents, end: number, asOf: AsOf): void {
     const { asOfMs, knownAsOfMs } = asOf
     const { windows, view } = this.plan
+    const store = state.events
     for (const index of this.#windows) {
       const window = windows[index] as WindowDefinition
       const endMs = windowEnd(asOfMs, window)
-      const lo = entity.lowerBound(windowStart(asOfMs, window, view.ttlMs))
-      const hi = endMs === asOfMs ? end : entity.lowerBound(endMs)
+      const lo = store.lowerBound(entity, windowStart(asOfMs, window, view.ttlMs))
+      const hi = endMs === asOfMs ? end : store.lowerBound(entity, endMs)
       this.#los[index] =
         window.kind === 'rows'
-          ? nthLastKnown(entity, lo, hi, knownAsOfMs, window.count)
+          ? nthLastLive(store, entity, lo, hi, knownAsOfMs, window.count)
           : window.kind === 'session'
-            ? sessionStart(entity, lo, hi, asOf, window.gapMs)
+            ? sessionStart(store, entity, lo, hi, asOf, window.gapMs)
             : lo
       this.#his[index] = hi
     }
@@ -153,158 +164,132 @@ export class ViewFinisher {
     return true
   }
 
-  #finishGroup(
-    group: Group,
-    entity: EntityColumns,
-    lo: number,
-    hi: number,
-    knownAsOfMs: number,
-    builders: readonly ColumnBuilder[],
-    row: number,
-  ): void {
-    if (group.input < 0) {
-      const events = countKnown(entity, this.plan.inputs, lo, hi, knownAsOfMs)
-      for (const { at } of group.members) (builders[at] as ColumnBuilder).setValue(row, events)
-      return
-    }
-    const input = entity.inputs[group.input] as InputColumn
-    const exactTally =
-      group.needsTally && (input.type === 'bool' || (input.type === 'int32' && hi - lo <= tallyEventsMax))
-    if (
-      exactTally ||
-      (group.needsTally && (this.plan.inputs[group.input] as InputPlan).extremes && input.type !== 'int64')
-    ) {
-      tallyInput(this.#tally, entity, this.plan.inputs, group.input, lo, hi, knownAsOfMs)
-    }
-    if (group.needsTally && input.type === 'float64' && (this.plan.inputs[group.input] as InputPlan).moments) {
-      this.#sumFloats(entity, input, lo, hi, knownAsOfMs, group)
-    }
-    for (const { at, plan } of group.members)
-      this.#setFeature(builders[at] as ColumnBuilder, row, plan, entity, input, lo, hi, knownAsOfMs, exactTally)
-  }
-
-  #floats = 0
-
-  #sumFloats(
-    entity: EntityColumns,
-    input: InputColumn,
-    lo: number,
-    hi: number,
-    knownAsOfMs: number,
-    group: Group,
-  ): void {
-    const values = input.values as Float64Array
-    const squares = group.members.some(
-      ({ plan }) =>
-        plan.definition.aggregation.function === 'variance' || plan.definition.aggregation.function === 'stddev',
-    )
-    this.#sum.reset()
-    if (squares) this.#squares.reset()
-    this.#floats = 0
-    for (let slot = lo; slot < hi; slot++) {
-      if ((entity.knowns[slot] as number) > knownAsOfMs || input.nulls?.[slot] === 1) continue
-      this.#floats++
-      this.#sum.add(values[slot] as number)
-      if (squares) this.#squares.add(values[slot] as number)
+  /** Sums and extremes that members of the group share. */
+  #gather(group: Group, { state, entity }: EntityEvents, lo: number, hi: number, knownAsOfMs: number): void {
+    const { numbers, input } = group
+    if (numbers === null) return
+    // Cursors count places, taken or not: at least as many as there are events.
+    const many = hi - lo > tallyEventsMax && (state.plan.inputs[input] as InputPlan).type === 'int32'
+    this.#big = null
+    if (numbers === 'big' || (numbers === 'tally' && many))
+      this.#big = tallyBigIntegers(state, entity, input, lo, hi, knownAsOfMs)
+    else if (numbers === 'tally' || group.extremes) tallyInput(this.#tally, state, entity, input, lo, hi, knownAsOfMs)
+    if (numbers === 'floats') {
+      this.#moments.reset(group.squares)
+      addFloats(this.#moments, state, entity, input, lo, hi, knownAsOfMs)
     }
   }
 
-  #setFeature(
-    builder: ColumnBuilder,
-    row: number,
-    plan: FeaturePlan,
-    entity: EntityColumns,
-    input: InputColumn,
+  #valueOf(
+    { definition: { aggregation } }: FeaturePlan,
+    { input, numbers }: Group,
+    { state, entity }: EntityEvents,
     lo: number,
     hi: number,
     knownAsOfMs: number,
-    exactTally: boolean,
-  ): void {
-    const { aggregation } = plan.definition
-    const tally = this.#tally
-    const set = (value: number | null): void =>
-      value === null ? builder.setStatus(row, Status.NULL) : builder.setValue(row, value)
+  ): Finished {
     switch (aggregation.function) {
       case 'first':
-      case 'last': {
-        const slot =
-          aggregation.function === 'first'
-            ? firstPresent(entity, input, lo, hi, knownAsOfMs)
-            : lastPresent(entity, input, lo, hi, knownAsOfMs)
-        if (slot < 0) builder.setStatus(row, Status.NULL)
-        else builder.setValue(row, itemAt(input, slot))
-        return
-      }
+        return firstItem(state, entity, input, lo, hi, knownAsOfMs)
+      case 'last':
+        return lastItems(state, entity, input, lo, hi, knownAsOfMs, 1)[0] ?? null
       case 'lastN': {
-        const items = lastPresentItems(entity, input, lo, hi, knownAsOfMs, aggregation.n ?? 1)
-        if (items.length === 0) builder.setStatus(row, Status.NULL)
-        else builder.setList(row, items)
-        return
+        const items = lastItems(state, entity, input, lo, hi, knownAsOfMs, aggregation.n ?? 1)
+        return items.length === 0 ? null : items
       }
       case 'distinctCount':
-        builder.setValue(row, distinctItems(entity, input, lo, hi, knownAsOfMs))
-        return
+        return distinctItems(state, entity, input, lo, hi, knownAsOfMs)
+      case 'count':
+        if (input < 0) return countLive(state, entity, lo, hi, knownAsOfMs)
+        return this.#big?.n ?? this.#tally.n
+      case 'share':
+        return this.#tally.n === 0 ? null : this.#tally.sum / this.#tally.n
       case 'min':
       case 'max':
-        if (input.type === 'int64') {
-          const items = presentBigInts(entity, input, lo, hi, knownAsOfMs)
-          if (items.length === 0) builder.setStatus(row, Status.NULL)
-          else
-            builder.setValue(
-              row,
-              items.reduce((best, item) =>
-                (aggregation.function === 'min' ? item < best : item > best) ? item : best,
-              ),
-            )
-          return
-        }
-        return set(tally.n === 0 ? null : aggregation.function === 'min' ? tally.min : tally.max)
       case 'sum':
       case 'mean':
       case 'variance':
-      case 'stddev': {
-        const divisor = aggregation.divisor ?? 'sample'
-        if (input.type === 'float64') {
-          const n = this.#floats
-          if (aggregation.function === 'sum') return set(n === 0 ? null : this.#sum.round())
-          if (aggregation.function === 'mean') return set(exactMean(this.#sum, n))
-          return set(
-            aggregation.function === 'variance'
-              ? exactVariance(this.#sum, this.#squares, n, divisor)
-              : exactStddev(this.#sum, this.#squares, n, divisor),
-          )
-        }
-        if (exactTally) {
-          const { n, sum } = tally
-          if (aggregation.function === 'sum') return set(n === 0 ? null : sum)
-          if (aggregation.function === 'mean') return set(meanOfIntegers(n, sum))
-          const moment = aggregation.function === 'variance' ? varianceOfIntegers : stddevOfIntegers
-          return set(moment(n, sum, tally.squaresHi, tally.squaresLo, divisor))
-        }
-        const items = presentBigInts(entity, input, lo, hi, knownAsOfMs)
-        const sum = items.reduce((total, item) => total + item, 0n)
-        if (aggregation.function === 'sum') {
-          if (items.length === 0) builder.setStatus(row, Status.NULL)
-          else if (sum > int64Max || sum < -int64Max - 1n) builder.setStatus(row, Status.OVERFLOW)
-          else builder.setValue(row, sum)
-          return
-        }
-        if (aggregation.function === 'mean') return set(meanOfBigIntegers(items.length, sum))
-        const squares = items.reduce((total, item) => total + item * item, 0n)
-        return set(
-          (aggregation.function === 'variance' ? varianceOfBigIntegers : stddevOfBigIntegers)(
-            items.length,
-            sum,
-            squares,
-            divisor,
-          ),
-        )
-      }
-      case 'share':
-        return set(tally.n === 0 ? null : tally.sum / tally.n)
-      case 'count':
-        return set(tally.n)
+      case 'stddev':
+        if (this.#big !== null) return bigValue(aggregation, this.#big, state.plan.inputs[input] as InputPlan)
+        return numbers === 'floats' && aggregation.function !== 'min' && aggregation.function !== 'max'
+          ? floatValue(aggregation, this.#moments)
+          : tallyValue(aggregation, this.#tally)
     }
+  }
+}
+
+function groupOf(plan: ViewPlan, members: readonly { readonly at: number; readonly plan: FeaturePlan }[]): Group {
+  const { window, input } = (members[0] as { readonly plan: FeaturePlan }).plan
+  const wants = (...functions: readonly string[]): boolean =>
+    members.some(({ plan: feature }) => functions.includes(feature.definition.aggregation.function))
+  const type = plan.inputs[input]?.type
+  const extremes = wants('min', 'max')
+  const squares = wants('variance', 'stddev')
+  const sums = squares || wants('sum', 'mean')
+  const needed = input >= 0 && members.some(({ plan: feature }) => numeric.has(feature.definition.aggregation.function))
+  const numbers = ((): Group['numbers'] => {
+    if (!needed) return null
+    if (type === 'int32' || type === 'bool') return 'tally'
+    if (type === 'int64') return 'big'
+    return type === 'float64' && sums ? 'floats' : 'extremes'
+  })()
+  return { window, input, members, numbers, extremes, sums, squares }
+}
+
+function put(builder: ColumnBuilder, row: number, value: Finished): void {
+  if (value === null) builder.setStatus(row, Status.NULL)
+  else if (value === overflow) builder.setStatus(row, Status.OVERFLOW)
+  else if (typeof value === 'object') builder.setList(row, value)
+  else builder.setValue(row, value)
+}
+
+function tallyValue({ function: name, divisor = 'sample' }: AggregationDefinition, tally: Tally): Finished {
+  const { n, sum, squaresHi, squaresLo } = tally
+  switch (name) {
+    case 'min':
+      return n === 0 ? null : tally.min
+    case 'max':
+      return n === 0 ? null : tally.max
+    case 'sum':
+      return n === 0 ? null : sum
+    case 'mean':
+      return meanOfIntegers(n, sum)
+    default:
+      return (name === 'variance' ? varianceOfIntegers : stddevOfIntegers)(n, sum, squaresHi, squaresLo, divisor)
+  }
+}
+
+function floatValue({ function: name, divisor = 'sample' }: AggregationDefinition, moments: FloatMoments): Finished {
+  switch (name) {
+    case 'sum':
+      return moments.sum()
+    case 'mean':
+      return moments.mean()
+    case 'variance':
+      return moments.variance(divisor)
+    default:
+      return moments.stddev(divisor)
+  }
+}
+
+function bigValue(
+  { function: name, divisor = 'sample' }: AggregationDefinition,
+  { n, sum, squares, min, max }: BigTally,
+  { type }: InputPlan,
+): Finished {
+  const own = (value: bigint): Item => (type === 'int64' ? value : Number(value))
+  switch (name) {
+    case 'min':
+      return n === 0 ? null : own(min)
+    case 'max':
+      return n === 0 ? null : own(max)
+    case 'sum':
+      if (n === 0) return null
+      return sum > int64Max || sum < -int64Max - 1n ? overflow : sum
+    case 'mean':
+      return meanOfBigIntegers(n, sum)
+    default:
+      return (name === 'variance' ? varianceOfBigIntegers : stddevOfBigIntegers)(n, sum, squares, divisor)
   }
 }
 

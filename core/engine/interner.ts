@@ -1,4 +1,4 @@
-import type { StringTable } from '../event/types.ts'
+import type { ScalarType, StringTable } from '../event/types.ts'
 
 /** Strings to codes and back; a code keeps its meaning while the interner lives. */
 export class Interner implements StringTable {
@@ -29,3 +29,7 @@ export class Interner implements StringTable {
     return known
   }
 }
+
+/** Tables for the inputs that are strings, else null. */
+export const newTables = (inputs: readonly { readonly type: ScalarType }[]): (Interner | null)[] =>
+  inputs.map(({ type }) => (type === 'string' ? new Interner() : null))

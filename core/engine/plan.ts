@@ -6,6 +6,8 @@ import type { FieldType, ScalarType } from '../event/types.ts'
 import { canonicalText, type Expression } from '../expression/expression.ts'
 import { typeOf } from '../expression/types.ts'
 import type { ValueType } from './feature-column.ts'
+import { recordLayout, type RecordLayout } from './state/record-layout.ts'
+import { summaryLayout, type SummaryLayout } from './state/summary-layout.ts'
 
 /** One distinct input of a view, an expression under a condition: a column of its rows. */
 export interface InputPlan {
@@ -13,6 +15,8 @@ export interface InputPlan {
   /** Null where it is not true; null for all events. */
   readonly where: Expression | null
   readonly type: ScalarType
+  /** Null may stand there: all but a field that is never null, of events that are never corrected. */
+  readonly nullable: boolean
   /** Some function needs Σx and Σx². */
   readonly moments: boolean
   readonly extremes: boolean
@@ -45,13 +49,23 @@ export interface ViewPlan {
   readonly reachMs: number
   /** Rows keep events this long behind their newest: reach + online history. */
   readonly retainMs: number
+  /** Events may be taken back or replaced: the stream has an id or is a changelog. */
+  readonly corrected: boolean
+  readonly layout: RecordLayout
+  readonly summary: SummaryLayout
 }
+
+/** Functions and windows whose value depends on the order of events that happened and were known at the same moments. */
+const isOrdered = ({ aggregation, window }: FeatureDefinition): boolean =>
+  ['first', 'last', 'lastN'].includes(aggregation.function) || window.kind === 'rows'
 
 export function planView(catalog: Catalog, name: string, historyMs: number): ViewPlan {
   const view = viewOf(catalog, name)
   const stream = streamOf(catalog, view.from)
   const inputs: (Mutable<InputPlan> & { readonly text: string })[] = []
   const windows: FeatureDefinition['window'][] = []
+  const identified = stream.id !== undefined
+  const corrected = identified || stream.primaryKey !== undefined
   const features = view.features.map((definition): FeaturePlan => {
     const { aggregation, window } = definition
     let windowIndex = windows.findIndex((known) => JSON.stringify(known) === JSON.stringify(window))
@@ -71,6 +85,7 @@ export function planView(catalog: Catalog, name: string, historyMs: number): Vie
             where,
             text,
             type: typeOf(expression, stream.fields),
+            nullable: corrected || where !== null || !isNeverNull(expression, stream.fields),
             moments: false,
             extremes: false,
           }) - 1
@@ -90,16 +105,28 @@ export function planView(catalog: Catalog, name: string, historyMs: number): Vie
     }
   })
   const reachMs = Math.max(...windows.map((window) => windowReachMs(window, view.ttlMs)))
+  const planned = inputs.map(({ text: _, ...input }): InputPlan => input)
   return {
     view,
     stream,
     fields: stream.fields,
     keyTypes: keyTypesOf(catalog, view),
     fingerprint: viewFingerprint(catalog, name),
-    inputs: inputs.map(({ text: _, ...input }) => input),
+    inputs: planned,
     windows,
     features,
     reachMs,
     retainMs: reachMs + historyMs,
+    corrected,
+    layout: recordLayout({
+      inputs: planned,
+      ordered: corrected || view.features.some(isOrdered),
+      corrected,
+      identified,
+    }),
+    summary: summaryLayout(planned),
   }
 }
+
+const isNeverNull = (expression: Expression, fields: Readonly<Record<string, FieldType>>): boolean =>
+  expression.kind === 'field' && fields[expression.name]?.nullable !== true

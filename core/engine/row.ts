@@ -1,8 +1,9 @@
 import { FeatureStoreError } from '../errors.ts'
 import type { ScalarType, StringTable } from '../event/types.ts'
-import { EntityColumns, type InputColumn } from './entity-columns.ts'
-import { Interner } from './interner.ts'
-import type { ViewPlan } from './plan.ts'
+import type { Interner } from './interner.ts'
+import type { InputPlan, ViewPlan } from './plan.ts'
+import { offsetOfOrder, orderOf, partitionOfOrder, type RecordLayout } from './state/record-layout.ts'
+import { ViewState, type EntityEvents } from './state/view-state.ts'
 
 /**
  * The packed row of (view, entity): its retained events in total order. Little-endian. The bytes depend on the events and
@@ -14,16 +15,22 @@ import type { ViewPlan } from './plan.ts'
  *
  *     times       width u8 (4, 8), eventTime - base        unsigned integers or f64
  *     knowns      width u8 (4, 8), knownAt - eventTime     signed integers or f64
+ *   where the view's layout has an order (state/record-layout.ts):
  *     partitions  width u8 (0: one u16 for all, 2: u16 each)
  *     offsets     least f64, width u8 (4, 8), offset - least
+ *   where its events can be corrected:
+ *     untils      width u8 (0: all stand, 8), f64 ms each
+ *   where they have ids:
+ *     ids         f64 each;  hashes  u32 each;  ops  u8 each
  *     inputs      type u8, nulls u8 (1: a byte each follows), then
  *                   int32               width u8 (1, 2, 4), signed integers
  *                   float64, timestamp  f64;   int64  i64;   bool  u8
  *                   string              distinct u32, each: length u32, utf-8, in order of appearance; width u8, codes
  *
- * A null's value is written as 0. Another `form` is another format: the state is rebuilt.
+ * A null's value is written as 0. Without an order, events of the same two times are sorted by what the row says of them.
+ * Another `form` is another format: the state is rebuilt.
  */
-export const rowFormat = 1
+export const rowFormat = 2
 const headerBytes = 40
 const typeTags: Readonly<Record<ScalarType, number>> = {
   string: 1,
@@ -76,33 +83,103 @@ const writer = new Writer()
 const fingerprintBytes = (plan: ViewPlan): Uint8Array =>
   Uint8Array.from(Buffer.from(plan.fingerprint.slice(0, 16), 'hex'))
 
+/** The events of one entity while its row is written: records in the order of the row, and their times. */
+const listed = { records: new Int32Array(64), times: new Float64Array(64), knowns: new Float64Array(64), count: 0 }
+
+function list({ state, entity }: EntityEvents): typeof listed {
+  const store = state.events
+  const { stride } = store.layout
+  const count = store.count(entity)
+  if (count > listed.records.length) {
+    listed.records = new Int32Array(count * 2)
+    listed.times = new Float64Array(count * 2)
+    listed.knowns = new Float64Array(count * 2)
+  }
+  let at = 0
+  for (let index = 0; index < store.runsOf(entity); index++) {
+    const run = store.runAt(entity, index)
+    const base = store.baseOf(run)
+    const knownBase = store.knownBaseOf(run)
+    for (let place = 0; place < store.lengthOf(run); place++) {
+      const record = store.record(run, place)
+      listed.records[at] = record
+      listed.times[at] = base + (store.words[record * stride] as number)
+      listed.knowns[at++] = knownBase + (store.words[record * stride + 1] as number)
+    }
+  }
+  listed.count = count
+  if (store.layout.order < 0) sortTies(state)
+  return listed
+}
+
+function sortTies(state: ViewState): void {
+  const { records, times, knowns, count } = listed
+  for (let from = 0; from < count;) {
+    let to = from + 1
+    while (to < count && times[to] === times[from] && knowns[to] === knowns[from]) to++
+    if (to > from + 1) records.subarray(from, to).sort((a, b) => compareInputs(state, a, b))
+    from = to
+  }
+}
+
+/** Orders events by their inputs, nulls first: any order will do that depends on values alone. */
+function compareInputs({ plan, tables, events: { words, longs, layout } }: ViewState, a: number, b: number): number {
+  const { stride, nulls, nullWords } = layout
+  for (let word = 0; word < nullWords; word++) {
+    const difference = (words[b * stride + nulls + word] as number) - (words[a * stride + nulls + word] as number)
+    if (difference !== 0) return difference
+  }
+  for (let index = 0; index < plan.inputs.length; index++) {
+    const at = layout.inputs[index] as number
+    const { type } = plan.inputs[index] as InputPlan
+    if (type === 'float64' || type === 'timestamp' || type === 'int64') {
+      // By bits: NaN has a place too.
+      const x = longs[a * (stride >> 1) + at] as bigint
+      const y = longs[b * (stride >> 1) + at] as bigint
+      if (x !== y) return x < y ? -1 : 1
+      continue
+    }
+    const x = words[a * stride + at] as number
+    const y = words[b * stride + at] as number
+    if (x === y) continue
+    if (type !== 'string') return x - y
+    const { strings } = tables[index] as StringTable
+    return (strings[x] as string) < (strings[y] as string) ? -1 : 1
+  }
+  return 0
+}
+
 /** The row of an entity. The caller has pruned it. */
-export function encodeRow(plan: ViewPlan, entity: EntityColumns): Uint8Array {
-  const { start, end, count } = entity
+export function encodeRow(events: EntityEvents): Uint8Array {
+  const { state, entity } = events
+  const { plan } = state
+  const store = state.events
+  const { count, times } = list(events)
   writer.at = 0
-  writer.reserve(headerBytes + 64 + count * (32 + plan.inputs.length * 10))
-  const base = count === 0 ? 0 : (entity.times[start] as number)
+  writer.reserve(headerBytes + 64 + count * (48 + plan.inputs.length * 10) + plan.inputs.length * 16)
+  const base = count === 0 ? 0 : (times[0] as number)
   writer.u8(rowFormat)
   writer.u8(0)
   writer.u16(plan.inputs.length)
   writer.u32(count)
   writer.bytes(fingerprintBytes(plan))
   writer.f64(base)
-  writer.f64(entity.prunedNewestMs)
-  writer.f64(entity.prunedKnownMs)
-  writeTimes(entity, base)
-  writePartitions(entity)
-  writeOffsets(entity)
-  for (const input of entity.inputs) writeInput(input, start, end)
+  writer.f64(store.prunedNewestMs(entity))
+  writer.f64(store.prunedKnownMs(entity))
+  writeTimes(base)
+  if (plan.layout.order >= 0) writeOrder(state)
+  if (plan.layout.until >= 0) writeUntils(state)
+  if (plan.layout.id >= 0) writeIds(state)
+  for (let input = 0; input < plan.inputs.length; input++) writeInput(state, input)
   return new Uint8Array(writer.view.buffer.slice(0, writer.at))
 }
 
-function writeTimes(entity: EntityColumns, base: number): void {
-  const { start, end, times, knowns } = entity
+function writeTimes(base: number): void {
+  const { times, knowns, count } = listed
   let deltaMax = 0
   let delayMin = 0
   let delayMax = 0
-  for (let slot = start; slot < end; slot++) {
+  for (let slot = 0; slot < count; slot++) {
     const time = times[slot] as number
     const delay = (knowns[slot] as number) - time
     if (time - base > deltaMax) deltaMax = time - base
@@ -111,86 +188,111 @@ function writeTimes(entity: EntityColumns, base: number): void {
   }
   if (deltaMax < 2 ** 32) {
     writer.u8(4)
-    for (let slot = start; slot < end; slot++) writer.u32((times[slot] as number) - base)
+    for (let slot = 0; slot < count; slot++) writer.u32((times[slot] as number) - base)
   } else {
     writer.u8(8)
-    for (let slot = start; slot < end; slot++) writer.f64((times[slot] as number) - base)
+    for (let slot = 0; slot < count; slot++) writer.f64((times[slot] as number) - base)
   }
   if (delayMin >= -(2 ** 31) && delayMax < 2 ** 31) {
     writer.u8(4)
-    for (let slot = start; slot < end; slot++) writer.u32(((knowns[slot] as number) - (times[slot] as number)) >>> 0)
+    for (let slot = 0; slot < count; slot++) writer.u32(((knowns[slot] as number) - (times[slot] as number)) >>> 0)
   } else {
     writer.u8(8)
-    for (let slot = start; slot < end; slot++) writer.f64((knowns[slot] as number) - (times[slot] as number))
+    for (let slot = 0; slot < count; slot++) writer.f64((knowns[slot] as number) - (times[slot] as number))
   }
 }
 
-function writePartitions(entity: EntityColumns): void {
-  const { start, end, partitions } = entity
-  const one = partitions[start] ?? 0
+function writeOrder({ events: { floats, layout } }: ViewState): void {
+  const { records, count } = listed
+  const order = (slot: number): number =>
+    floats[(records[slot] as number) * (layout.stride >> 1) + layout.order] as number
+  const one = count === 0 ? 0 : partitionOfOrder(order(0))
   let same = true
-  for (let slot = start; slot < end; slot++) same &&= partitions[slot] === one
-  writer.u8(same ? 0 : 2)
-  if (same) writer.u16(end === start ? 0 : one)
-  else for (let slot = start; slot < end; slot++) writer.u16(partitions[slot] as number)
-}
-
-function writeOffsets(entity: EntityColumns): void {
-  const { start, end, offsets } = entity
-  let least = end === start ? 0 : Number.POSITIVE_INFINITY
+  let least = count === 0 ? 0 : Number.POSITIVE_INFINITY
   let most = 0
-  for (let slot = start; slot < end; slot++) {
-    least = Math.min(least, offsets[slot] as number)
-    most = Math.max(most, offsets[slot] as number)
+  for (let slot = 0; slot < count; slot++) {
+    same &&= partitionOfOrder(order(slot)) === one
+    least = Math.min(least, offsetOfOrder(order(slot)))
+    most = Math.max(most, offsetOfOrder(order(slot)))
   }
+  writer.u8(same ? 0 : 2)
+  if (same) writer.u16(one)
+  else for (let slot = 0; slot < count; slot++) writer.u16(partitionOfOrder(order(slot)))
   writer.f64(least)
   const narrow = most - least < 2 ** 32
   writer.u8(narrow ? 4 : 8)
-  for (let slot = start; slot < end; slot++) {
-    if (narrow) writer.u32((offsets[slot] as number) - least)
-    else writer.f64((offsets[slot] as number) - least)
+  for (let slot = 0; slot < count; slot++) {
+    if (narrow) writer.u32(offsetOfOrder(order(slot)) - least)
+    else writer.f64(offsetOfOrder(order(slot)) - least)
   }
 }
 
-function writeInput(input: InputColumn, start: number, end: number): void {
-  const { nulls } = input
+function writeUntils({ events: { floats, layout } }: ViewState): void {
+  const { records, count } = listed
+  const until = (slot: number): number =>
+    floats[(records[slot] as number) * (layout.stride >> 1) + layout.until] as number
+  let allStand = true
+  for (let slot = 0; slot < count; slot++) allStand &&= until(slot) === Number.POSITIVE_INFINITY
+  writer.u8(allStand ? 0 : 8)
+  if (!allStand) for (let slot = 0; slot < count; slot++) writer.f64(until(slot))
+}
+
+function writeIds({ events: { words, floats, layout } }: ViewState): void {
+  const { records, count } = listed
+  const { stride, id, hash } = layout
+  for (let slot = 0; slot < count; slot++) writer.f64(floats[(records[slot] as number) * (stride >> 1) + id] as number)
+  for (let slot = 0; slot < count; slot++)
+    writer.u32((words[(records[slot] as number) * stride + hash] as number) >>> 0)
+  for (let slot = 0; slot < count; slot++) writer.u8(words[(records[slot] as number) * stride + hash + 1] as number)
+}
+
+function writeInput(state: ViewState, input: number): void {
+  const { words, floats, longs, layout } = state.events
+  const { stride, nulls } = layout
+  const { records, count } = listed
+  const { type } = state.plan.inputs[input] as InputPlan
+  const at = layout.inputs[input] as number
+  const half = stride >> 1
+  const isNull = (slot: number): boolean =>
+    nulls >= 0 &&
+    ((words[(records[slot] as number) * stride + nulls + (input >> 5)] as number) & (1 << (input & 31))) !== 0
   let anyNull = false
-  if (nulls !== null) for (let slot = start; slot < end; slot++) anyNull ||= nulls[slot] === 1
-  writer.u8(typeTags[input.type])
+  if (nulls >= 0) for (let slot = 0; slot < count; slot++) anyNull ||= isNull(slot)
+  writer.u8(typeTags[type])
   writer.u8(anyNull ? 1 : 0)
-  if (anyNull) for (let slot = start; slot < end; slot++) writer.u8(nulls?.[slot] ?? 0)
-  const present = (slot: number): boolean => !anyNull || nulls?.[slot] === 0
-  switch (input.type) {
+  if (anyNull) for (let slot = 0; slot < count; slot++) writer.u8(isNull(slot) ? 1 : 0)
+  switch (type) {
     case 'int32':
-      return writeIntegers(input.values as Int32Array, start, end, present)
+      return writeIntegers(words, stride, at)
     case 'bool':
-      for (let slot = start; slot < end; slot++) writer.u8(present(slot) ? (input.values[slot] as number) : 0)
+      for (let slot = 0; slot < count; slot++) writer.u8(words[(records[slot] as number) * stride + at] as number)
       return
     case 'int64':
-      for (let slot = start; slot < end; slot++) {
-        writer.view.setBigInt64(writer.at, present(slot) ? ((input.values as BigInt64Array)[slot] as bigint) : 0n, true)
+      for (let slot = 0; slot < count; slot++) {
+        writer.view.setBigInt64(writer.at, longs[(records[slot] as number) * half + at] as bigint, true)
         writer.at += 8
       }
       return
     case 'string':
-      return writeStrings(input, start, end, present)
+      return writeStrings(state, input, isNull)
     case 'float64':
     case 'timestamp':
-      for (let slot = start; slot < end; slot++) writer.f64(present(slot) ? (input.values[slot] as number) : 0)
+      for (let slot = 0; slot < count; slot++) writer.f64(floats[(records[slot] as number) * half + at] as number)
   }
 }
 
-function writeIntegers(values: Int32Array, start: number, end: number, present: (slot: number) => boolean): void {
+function writeIntegers(words: Int32Array, stride: number, at: number): void {
+  const { records, count } = listed
   let least = 0
   let most = 0
-  for (let slot = start; slot < end; slot++) {
-    if (!present(slot)) continue
-    if ((values[slot] as number) < least) least = values[slot] as number
-    if ((values[slot] as number) > most) most = values[slot] as number
+  for (let slot = 0; slot < count; slot++) {
+    const value = words[(records[slot] as number) * stride + at] as number
+    if (value < least) least = value
+    if (value > most) most = value
   }
   const width = least >= -128 && most < 128 ? 1 : least >= -32_768 && most < 32_768 ? 2 : 4
   writer.u8(width)
-  for (let slot = start; slot < end; slot++) writeCode(width, present(slot) ? (values[slot] as number) : 0)
+  for (let slot = 0; slot < count; slot++) writeCode(width, words[(records[slot] as number) * stride + at] as number)
 }
 
 function writeCode(width: number, value: number): void {
@@ -199,25 +301,30 @@ function writeCode(width: number, value: number): void {
   else writer.u32(value >>> 0)
 }
 
-function writeStrings(input: InputColumn, start: number, end: number, present: (slot: number) => boolean): void {
-  const table = input.table as StringTable
+function writeStrings(
+  { tables, events: { words, layout } }: ViewState,
+  input: number,
+  isNull: (slot: number) => boolean,
+): void {
+  const { records, count } = listed
+  const table = tables[input] as StringTable
+  const code = (slot: number): number =>
+    words[(records[slot] as number) * layout.stride + (layout.inputs[input] as number)] as number
   const local = new Map<number, number>()
-  for (let slot = start; slot < end; slot++) {
-    if (present(slot) && !local.has(input.values[slot] as number)) local.set(input.values[slot] as number, local.size)
-  }
-  writer.reserve(16 + (end - start) * 8)
+  for (let slot = 0; slot < count; slot++)
+    if (!isNull(slot) && !local.has(code(slot))) local.set(code(slot), local.size)
+  writer.reserve(16 + count * 8)
   writer.u32(local.size)
-  for (const code of local.keys()) {
-    const bytes = utf8.encode(table.strings[code] as string)
-    writer.reserve(bytes.length + 16 + (end - start) * 8)
+  for (const own of local.keys()) {
+    const bytes = utf8.encode(table.strings[own] as string)
+    writer.reserve(bytes.length + 16 + count * 8)
     writer.u32(bytes.length)
     writer.bytes(bytes)
   }
   const width = local.size <= 256 ? 1 : local.size <= 65_536 ? 2 : 4
-  writer.reserve(64 + (end - start) * 32)
+  writer.reserve(64 + count * 48)
   writer.u8(width)
-  for (let slot = start; slot < end; slot++)
-    writeCode(width, present(slot) ? (local.get(input.values[slot] as number) as number) : 0)
+  for (let slot = 0; slot < count; slot++) writeCode(width, isNull(slot) ? 0 : (local.get(code(slot)) as number))
 }
 
 class Reader {
@@ -246,26 +353,48 @@ class Reader {
 }
 
 /**
- * The columns of a row. `interners` (one per string input) share codes with a live engine; without them each row has
- * tables of its own.
+ * The events of a row. `tables` (one per string input) share codes with a live engine; without them each row has tables
+ * of its own.
  *
  * Errors: FS_STATE_FORMAT for another format or another fingerprint of the view, FS_ROW_CORRUPT when it does not decode.
  */
-export function decodeRow(plan: ViewPlan, row: Uint8Array, interners?: readonly (Interner | null)[]): EntityColumns {
+export function decodeRow(plan: ViewPlan, row: Uint8Array, tables?: readonly (Interner | null)[]): EntityEvents {
+  const events = row.length >= 8 ? new DataView(row.buffer, row.byteOffset).getUint32(4, true) : 0
+  const state = new ViewState(plan, tables, { entities: 1, events: Math.min(events, row.length) })
+  const entity = state.events.addEntity()
+  decodeInto(state, entity, row)
+  return { state, entity }
+}
+
+/** `decodeRow` into an entity without events. */
+export function decodeInto(state: ViewState, entity: number, row: Uint8Array): void {
+  const { plan } = state
   if (row[0] !== rowFormat)
     throw new FeatureStoreError(
       'FS_STATE_FORMAT',
       `a row of view ${plan.view.name} has format ${row[0]}, not ${rowFormat}`,
     )
   try {
-    return decode(plan, row, interners)
+    decode(state, entity, row)
   } catch (error) {
+    state.events.clear(entity)
     if (error instanceof FeatureStoreError) throw error
     throw new FeatureStoreError('FS_ROW_CORRUPT', `a row of view ${plan.view.name} does not decode`, { cause: error })
   }
 }
 
-function decode(plan: ViewPlan, row: Uint8Array, interners?: readonly (Interner | null)[]): EntityColumns {
+/** Decoded columns of one row, before they become records. */
+const columns = {
+  times: new Float64Array(0),
+  knowns: new Float64Array(0),
+  orders: new Float64Array(0),
+  records: new Int32Array(0),
+}
+
+function decode(state: ViewState, entity: number, row: Uint8Array): void {
+  const { plan } = state
+  const store = state.events
+  const { layout } = store
   const reader = new Reader(row)
   reader.at = 2
   const corrupt = (what: string): FeatureStoreError =>
@@ -278,56 +407,100 @@ function decode(plan: ViewPlan, row: Uint8Array, interners?: readonly (Interner 
     throw new FeatureStoreError('FS_STATE_FORMAT', `a row of view ${plan.view.name} was built for another definition`)
   }
   reader.at = 16
-  const tables = plan.inputs.map(({ type }, index) =>
-    type === 'string' ? (interners?.[index] ?? new Interner()) : null,
-  )
-  // Room to append a few events without growing at once.
-  const entity = new EntityColumns(plan.inputs, interners === undefined ? count : count + 8 + (count >> 2), tables)
   const base = reader.f64()
-  entity.prunedNewestMs = reader.f64()
-  entity.prunedKnownMs = reader.f64()
+  store.setPruned(entity, reader.f64(), reader.f64())
+  if (columns.times.length < count) {
+    columns.times = new Float64Array(count * 2)
+    columns.knowns = new Float64Array(count * 2)
+    columns.orders = new Float64Array(count * 2)
+    columns.records = new Int32Array(count * 2)
+  }
+  const { times, knowns, orders, records } = columns
   const timeWidth = reader.u8()
-  for (let slot = 0; slot < count; slot++) entity.times[slot] = base + (timeWidth === 4 ? reader.u32() : reader.f64())
+  for (let slot = 0; slot < count; slot++) times[slot] = base + (timeWidth === 4 ? reader.u32() : reader.f64())
   const delayWidth = reader.u8()
   for (let slot = 0; slot < count; slot++)
-    entity.knowns[slot] = (entity.times[slot] as number) + (delayWidth === 4 ? reader.u32() | 0 : reader.f64())
-  const partitionWidth = reader.u8()
-  if (partitionWidth === 0) entity.partitions.fill(reader.u16(), 0, count)
-  else for (let slot = 0; slot < count; slot++) entity.partitions[slot] = reader.u16()
+    knowns[slot] = (times[slot] as number) + (delayWidth === 4 ? reader.u32() | 0 : reader.f64())
+  if (layout.order >= 0) readOrder(reader, orders, count)
+  // In the order of the row, so each event goes behind the others.
+  for (let slot = 0; slot < count; slot++)
+    store.insert(entity, times[slot] as number, knowns[slot] as number, orders[slot] as number)
+  if (store.count(entity) !== count) throw corrupt('counts wrongly')
+  let at = 0
+  for (let index = 0; index < store.runsOf(entity); index++) {
+    const run = store.runAt(entity, index)
+    for (let place = 0; place < store.lengthOf(run); place++) records[at++] = store.record(run, place)
+  }
+  clearRecords(store.words, layout, records, count)
+  if (layout.until >= 0) {
+    const width = reader.u8()
+    for (let slot = 0; slot < count; slot++)
+      store.floats[(records[slot] as number) * (layout.stride >> 1) + layout.until] =
+        width === 0 ? Number.POSITIVE_INFINITY : reader.f64()
+  }
+  if (layout.id >= 0) {
+    const { stride, id, hash } = layout
+    for (let slot = 0; slot < count; slot++) store.floats[(records[slot] as number) * (stride >> 1) + id] = reader.f64()
+    for (let slot = 0; slot < count; slot++) store.words[(records[slot] as number) * stride + hash] = reader.u32() | 0
+    for (let slot = 0; slot < count; slot++) store.words[(records[slot] as number) * stride + hash + 1] = reader.u8()
+  }
+  for (let input = 0; input < plan.inputs.length; input++) readInput(reader, state, input, records, count)
+  if (reader.at !== row.length) throw corrupt(`has ${row.length - reader.at} bytes too many`)
+}
+
+function readOrder(reader: Reader, orders: Float64Array, count: number): void {
+  const width = reader.u8()
+  const one = width === 0 ? reader.u16() : 0
+  for (let slot = 0; slot < count; slot++) orders[slot] = width === 0 ? one : reader.u16()
   const least = reader.f64()
   const offsetWidth = reader.u8()
   for (let slot = 0; slot < count; slot++)
-    entity.offsets[slot] = least + (offsetWidth === 4 ? reader.u32() : reader.f64())
-  entity.end = count
-  for (const input of entity.inputs) readInput(reader, entity, input, count)
-  if (reader.at !== row.length) throw corrupt(`has ${row.length - reader.at} bytes too many`)
-  return entity
+    orders[slot] = orderOf(orders[slot] as number, least + (offsetWidth === 4 ? reader.u32() : reader.f64()))
 }
 
-function readInput(reader: Reader, entity: EntityColumns, input: InputColumn, count: number): void {
-  if (reader.u8() !== typeTags[input.type])
-    throw new FeatureStoreError('FS_ROW_CORRUPT', `an input is no ${input.type}`)
-  if (reader.u8() === 1) for (let slot = 0; slot < count; slot++) if (reader.u8() === 1) entity.setNull(input, slot)
-  switch (input.type) {
+/** Records may be used ones: null bits and padding become 0. */
+function clearRecords(words: Int32Array, layout: RecordLayout, records: Int32Array, count: number): void {
+  const from = layout.nulls < 0 ? layout.stride - 1 : layout.nulls
+  if (layout.nulls < 0 && layout.stride === 2) return
+  for (let slot = 0; slot < count; slot++)
+    for (let word = from; word < layout.stride; word++) words[(records[slot] as number) * layout.stride + word] = 0
+}
+
+function readInput(reader: Reader, state: ViewState, input: number, records: Int32Array, count: number): void {
+  const { words, floats, longs, layout } = state.events
+  const { stride, nulls } = layout
+  const { type } = state.plan.inputs[input] as InputPlan
+  const at = layout.inputs[input] as number
+  const half = stride >> 1
+  if (reader.u8() !== typeTags[type]) throw new FeatureStoreError('FS_ROW_CORRUPT', `an input is no ${type}`)
+  if (reader.u8() === 1) {
+    if (nulls < 0) throw new FeatureStoreError('FS_ROW_CORRUPT', 'an input that cannot be null is null')
+    for (let slot = 0; slot < count; slot++) {
+      if (reader.u8() !== 1) continue
+      const word = (records[slot] as number) * stride + nulls + (input >> 5)
+      words[word] = (words[word] as number) | (1 << (input & 31))
+    }
+  }
+  switch (type) {
     case 'int32': {
       const width = reader.u8()
       for (let slot = 0; slot < count; slot++)
-        input.values[slot] =
+        words[(records[slot] as number) * stride + at] =
           width === 1 ? (reader.u8() << 24) >> 24 : width === 2 ? (reader.u16() << 16) >> 16 : reader.u32() | 0
       return
     }
     case 'bool':
-      for (let slot = 0; slot < count; slot++) input.values[slot] = reader.u8()
+      for (let slot = 0; slot < count; slot++) words[(records[slot] as number) * stride + at] = reader.u8()
       return
     case 'int64':
       for (let slot = 0; slot < count; slot++) {
-        input.values[slot] = reader.view.getBigInt64(reader.at, true)
+        longs[(records[slot] as number) * half + at] = reader.view.getBigInt64(reader.at, true)
         reader.at += 8
       }
       return
     case 'string': {
       const codes: number[] = []
-      const table = input.table as Interner
+      const table = state.tables[input] as Interner
       for (let left = reader.u32(); left > 0; left--) {
         const length = reader.u32()
         if (length > reader.source.length - reader.at) throw new RangeError('a string longer than its row')
@@ -336,11 +509,12 @@ function readInput(reader: Reader, entity: EntityColumns, input: InputColumn, co
       }
       const width = reader.u8()
       for (let slot = 0; slot < count; slot++)
-        input.values[slot] = codes[width === 1 ? reader.u8() : width === 2 ? reader.u16() : reader.u32()] ?? 0
+        words[(records[slot] as number) * stride + at] =
+          codes[width === 1 ? reader.u8() : width === 2 ? reader.u16() : reader.u32()] ?? 0
       return
     }
     case 'float64':
     case 'timestamp':
-      for (let slot = 0; slot < count; slot++) input.values[slot] = reader.f64()
+      for (let slot = 0; slot < count; slot++) floats[(records[slot] as number) * half + at] = reader.f64()
   }
 }

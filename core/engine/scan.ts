@@ -1,195 +1,228 @@
 import type { AsOf } from '../asof/visible.ts'
-import { runLength, runShift, type EntityColumns, type InputColumn } from './entity-columns.ts'
 import type { InputPlan } from './plan.ts'
-import { stride, summarise, type Tally } from './summaries.ts'
+import { runMask, runShift, type EventStore } from './state/event-store.ts'
+import { addExtremes, addIntegers, isLive, live, liveRecords, present } from './state/live.ts'
+import { ensureSummary } from './state/summarise.ts'
+import { newestKnownAt, standingAt } from './state/summary-layout.ts'
+import type { Tally } from './state/tally.ts'
+import type { FloatMoments } from './state/float-moments.ts'
+import type { ViewState } from './state/view-state.ts'
 
 /**
- * Scans over slots [lo, hi) of one entity. What is not known by K is passed over; where a scan can use them, runs whose
- * newest knownAt is at or before K are taken whole by their summaries.
+ * Scans over the events [lo, hi) of one entity, cursors as in event-store.ts. What does not count as of K is passed over;
+ * where a scan can use them, runs whose newest knownAt is at or before K are taken whole by their summaries.
  */
 
-/** The newest slot below `hi` that is known by K, or start - 1. */
-export function newestKnown(entity: EntityColumns, hi: number, knownAsOfMs: number): number {
-  let slot = hi - 1
-  while (slot >= entity.start && (entity.knowns[slot] as number) > knownAsOfMs) slot--
-  return slot
+/** Called for each run of [lo, hi) with the places that lie in it, in order; it ends early on true. */
+type RunVisitor = (run: number, from: number, to: number) => boolean | void
+
+function forRuns(store: EventStore, entity: number, lo: number, hi: number, visit: RunVisitor): void {
+  const lastIndex = hi >> runShift
+  for (let index = lo >> runShift; index <= lastIndex; index++) {
+    const from = index === lo >> runShift ? lo & runMask : 0
+    if (index === lastIndex && (hi & runMask) === 0) return
+    const run = store.runAt(entity, index)
+    const to = index === lastIndex ? hi & runMask : store.lengthOf(run)
+    if (from < to && visit(run, from, to) === true) return
+  }
 }
 
-/** The slot in [lo, hi) from which on `n` events are known by K, `lo` when there are fewer. */
-export function nthLastKnown(entity: EntityColumns, lo: number, hi: number, knownAsOfMs: number, n: number): number {
+function forRunsBackwards(store: EventStore, entity: number, lo: number, hi: number, visit: RunVisitor): void {
+  const firstIndex = lo >> runShift
+  const lastIndex = (hi & runMask) === 0 ? (hi >> runShift) - 1 : hi >> runShift
+  for (let index = lastIndex; index >= firstIndex; index--) {
+    const run = store.runAt(entity, index)
+    const from = index === firstIndex ? lo & runMask : 0
+    const to = index === hi >> runShift ? hi & runMask : store.lengthOf(run)
+    if (from < to && visit(run, from, to) === true) return
+  }
+}
+
+/** Event time of the newest event before cursor `hi` that counts as of K, -Infinity when there is none. */
+export function newestLiveMs(store: EventStore, entity: number, hi: number, knownAsOfMs: number): number {
+  let newest = Number.NEGATIVE_INFINITY
+  forRunsBackwards(store, entity, 0, hi, (run, from, to) => {
+    // Mostly the last one counts.
+    for (let place = to - 1; place >= from; place--) {
+      if (!isLive(store, run, place, knownAsOfMs)) continue
+      newest = store.baseOf(run) + (store.words[store.record(run, place) * store.layout.stride] as number)
+      return true
+    }
+    return false
+  })
+  return newest
+}
+
+/** The cursor in [lo, hi) from which on `n` events count, `lo` when there are fewer. */
+export function nthLastLive(
+  store: EventStore,
+  entity: number,
+  lo: number,
+  hi: number,
+  knownAsOfMs: number,
+  n: number,
+): number {
   let left = n
-  let slot = hi
-  while (slot > lo && left > 0) if ((entity.knowns[--slot] as number) <= knownAsOfMs) left--
-  return slot
+  for (let cursor = hi; cursor > lo;) {
+    cursor = store.previous(entity, cursor)
+    if (isLive(store, store.runAt(entity, cursor >> runShift), cursor & runMask, knownAsOfMs) && --left === 0)
+      return cursor
+  }
+  return lo
 }
 
-/** The first slot of [lo, hi) in the session that T ends, `hi` when it is over. */
-export function sessionStart(entity: EntityColumns, lo: number, hi: number, asOf: AsOf, gapMs: number): number {
+/** The first cursor of [lo, hi) in the session that T ends, `hi` when it is over. */
+export function sessionStart(
+  store: EventStore,
+  entity: number,
+  lo: number,
+  hi: number,
+  asOf: AsOf,
+  gapMs: number,
+): number {
   let start = hi
   let nextMs = asOf.asOfMs
-  for (let slot = hi - 1; slot >= lo; slot--) {
-    const time = entity.times[slot] as number
-    // Older events lie further back still, whether or not they are known.
+  for (let cursor = hi; cursor > lo;) {
+    cursor = store.previous(entity, cursor)
+    const time = store.timeAt(entity, cursor)
+    // Older events lie further back still, whether or not they count.
     if (nextMs - time >= gapMs) break
-    if ((entity.knowns[slot] as number) > asOf.knownAsOfMs) continue
-    start = slot
+    if (!isLive(store, store.runAt(entity, cursor >> runShift), cursor & runMask, asOf.knownAsOfMs)) continue
+    start = cursor
     nextMs = time
   }
   return start
 }
 
-export function countKnown(
-  entity: EntityColumns,
-  plans: readonly InputPlan[],
-  lo: number,
-  hi: number,
-  knownAsOfMs: number,
-): number {
-  const summaries = hi - lo >= runLength ? summarise(entity, plans) : null
+/** The summary of a run that lies whole in what is scanned and holds as of K; -1 otherwise. */
+function wholeSummary(state: ViewState, run: number, from: number, to: number, knownAsOfMs: number): number {
+  const store = state.events
+  if (from > 0 || to < store.lengthOf(run)) return -1
+  const summary = ensureSummary(state, run)
+  if (summary < 0) return -1
+  const at = summary * store.summaryStride
+  return (store.summaries[at + newestKnownAt] as number) <= knownAsOfMs ? at : -1
+}
+
+export function countLive(state: ViewState, entity: number, lo: number, hi: number, knownAsOfMs: number): number {
+  const store = state.events
   let events = 0
-  let slot = lo
-  while (slot < hi) {
-    if (
-      summaries !== null &&
-      (slot & (runLength - 1)) === 0 &&
-      slot + runLength <= hi &&
-      (summaries.known[slot >> runShift] as number) <= knownAsOfMs
-    ) {
-      events += runLength
-      slot += runLength
-    } else {
-      const end = Math.min(hi, (slot | (runLength - 1)) + 1)
-      for (; slot < end; slot++) if ((entity.knowns[slot] as number) <= knownAsOfMs) events++
-    }
-  }
+  forRuns(store, entity, lo, hi, (run, from, to) => {
+    const summary = wholeSummary(state, run, from, to, knownAsOfMs)
+    events +=
+      summary >= 0 ? (store.summaries[summary + standingAt] as number) : liveRecords(store, run, from, to, knownAsOfMs)
+  })
   return events
 }
 
-/** Tallies what is known by K in slots [lo, hi): whole runs by their summaries, the rest event by event. */
+/** Tallies an input of what counts in [lo, hi): of integers and bools all, of float64 and timestamps the extremes. */
 export function tallyInput(
   tally: Tally,
-  entity: EntityColumns,
-  plans: readonly InputPlan[],
-  index: number,
+  state: ViewState,
+  entity: number,
+  input: number,
   lo: number,
   hi: number,
   knownAsOfMs: number,
 ): void {
   tally.reset()
-  const summaries = hi - lo >= runLength ? summarise(entity, plans) : null
-  const summary = summaries?.inputs[index] ?? null
-  const input = entity.inputs[index] as InputColumn
-  let slot = lo
-  while (slot < hi) {
-    if (
-      summaries !== null &&
-      summary !== null &&
-      (slot & (runLength - 1)) === 0 &&
-      slot + runLength <= hi &&
-      (summaries.known[slot >> runShift] as number) <= knownAsOfMs
-    ) {
-      tally.merge(summary, (slot >> runShift) * stride)
-      tally.carry()
-      slot += runLength
-      continue
+  const store = state.events
+  const offset = state.plan.summary.tallies[input] as number
+  const { type } = state.plan.inputs[input] as InputPlan
+  const wide = type === 'float64' || type === 'timestamp'
+  forRuns(store, entity, lo, hi, (run, from, to) => {
+    const summary = wholeSummary(state, run, from, to, knownAsOfMs)
+    if (summary >= 0) tally.merge(store.summaries, summary + offset)
+    else {
+      const found = present(store, input, liveRecords(store, run, from, to, knownAsOfMs))
+      if (wide) addExtremes(tally, store, input, found)
+      else addIntegers(tally, store, input, found)
     }
-    const end = Math.min(hi, (slot | (runLength - 1)) + 1)
-    if (input.type === 'int32')
-      tallyIntegers(tally, entity.knowns, input.values as Int32Array, input.nulls, slot, end, knownAsOfMs)
-    else if (input.type === 'bool')
-      tallyBools(tally, entity.knowns, input.values as Uint8Array, input.nulls, slot, end, knownAsOfMs)
-    else tallyExtremes(tally, entity.knowns, input.values as Float64Array, input.nulls, slot, end, knownAsOfMs)
     tally.carry()
-    slot = end
-  }
+  })
 }
 
-// Three times the same loop, one for each kind of array: a function that sees several kinds is thirty times slower. The
-// bound of knowledge stands inline here for the same reason; it is `knownBy` of core/asof.
-function tallyIntegers(
-  tally: Tally,
-  knowns: Float64Array,
-  values: Int32Array,
-  nulls: Uint8Array | null,
-  from: number,
-  to: number,
-  knownAsOfMs: number,
-): void {
-  for (let slot = from; slot < to; slot++) {
-    if ((knowns[slot] as number) <= knownAsOfMs && (nulls === null || nulls[slot] === 0))
-      tally.addInteger(values[slot] as number)
-  }
-}
-function tallyBools(
-  tally: Tally,
-  knowns: Float64Array,
-  values: Uint8Array,
-  nulls: Uint8Array | null,
-  from: number,
-  to: number,
-  knownAsOfMs: number,
-): void {
-  for (let slot = from; slot < to; slot++) {
-    if ((knowns[slot] as number) <= knownAsOfMs && (nulls === null || nulls[slot] === 0))
-      tally.addInteger(values[slot] as number)
-  }
-}
-function tallyExtremes(
-  tally: Tally,
-  knowns: Float64Array,
-  values: Float64Array,
-  nulls: Uint8Array | null,
-  from: number,
-  to: number,
-  knownAsOfMs: number,
-): void {
-  for (let slot = from; slot < to; slot++) {
-    if ((knowns[slot] as number) <= knownAsOfMs && (nulls === null || nulls[slot] === 0))
-      tally.addExtreme(values[slot] as number)
-  }
-}
-
-const isPresent = (entity: EntityColumns, input: InputColumn, slot: number, knownAsOfMs: number): boolean =>
-  (entity.knowns[slot] as number) <= knownAsOfMs && (input.nulls === null || input.nulls[slot] === 0)
-
-export function itemAt(input: InputColumn, slot: number): string | boolean | number | bigint {
-  if (input.table !== null) return input.table.strings[input.values[slot] as number] as string
-  return input.type === 'bool' ? input.values[slot] === 1 : (input.values[slot] as number | bigint)
-}
-
-export function firstPresent(
-  entity: EntityColumns,
-  input: InputColumn,
+/** Adds a float64 input of what counts in [lo, hi) to sums that were reset. */
+export function addFloats(
+  moments: FloatMoments,
+  state: ViewState,
+  entity: number,
+  input: number,
   lo: number,
   hi: number,
   knownAsOfMs: number,
-): number {
-  for (let slot = lo; slot < hi; slot++) if (isPresent(entity, input, slot, knownAsOfMs)) return slot
-  return -1
+): void {
+  const store = state.events
+  const offset = state.plan.summary.lanes[input] as number
+  const at = store.layout.inputs[input] as number
+  const half = store.layout.stride >> 1
+  forRuns(store, entity, lo, hi, (run, from, to) => {
+    const summary = offset < 0 ? -1 : wholeSummary(state, run, from, to, knownAsOfMs)
+    if (summary >= 0 && moments.mergeRun(store.summaries, summary + offset)) return
+    const found = present(store, input, liveRecords(store, run, from, to, knownAsOfMs))
+    const { floats } = store
+    for (let index = 0; index < found; index++) moments.add(floats[(live[index] as number) * half + at] as number)
+  })
 }
 
-export function lastPresent(
-  entity: EntityColumns,
-  input: InputColumn,
+/** Values of one input as people see them. */
+type Item = string | boolean | number | bigint
+
+function itemOf(state: ViewState, input: number, record: number): Item {
+  const { words, floats, longs, layout } = state.events
+  const at = layout.inputs[input] as number
+  switch ((state.plan.inputs[input] as InputPlan).type) {
+    case 'float64':
+    case 'timestamp':
+      return floats[record * (layout.stride >> 1) + at] as number
+    case 'int64':
+      return longs[record * (layout.stride >> 1) + at] as bigint
+    case 'bool':
+      return words[record * layout.stride + at] === 1
+    case 'string':
+      return state.tables[input]?.strings[words[record * layout.stride + at] as number] as string
+    case 'int32':
+      return words[record * layout.stride + at] as number
+  }
+}
+
+/** The value of the first event that counts and has one; null when none has. */
+export function firstItem(
+  state: ViewState,
+  entity: number,
+  input: number,
   lo: number,
   hi: number,
   knownAsOfMs: number,
-): number {
-  for (let slot = hi - 1; slot >= lo; slot--) if (isPresent(entity, input, slot, knownAsOfMs)) return slot
-  return -1
+): Item | null {
+  const store = state.events
+  let item: Item | null = null
+  forRuns(store, entity, lo, hi, (run, from, to) => {
+    if (present(store, input, liveRecords(store, run, from, to, knownAsOfMs)) === 0) return false
+    item = itemOf(state, input, live[0] as number)
+    return true
+  })
+  return item
 }
 
-export function lastPresentItems(
-  entity: EntityColumns,
-  input: InputColumn,
+/** Values of the last `n` events that count and have one, oldest first. */
+export function lastItems(
+  state: ViewState,
+  entity: number,
+  input: number,
   lo: number,
   hi: number,
   knownAsOfMs: number,
   n: number,
-): (string | boolean | number | bigint)[] {
-  const items: (string | boolean | number | bigint)[] = []
-  for (let slot = hi - 1; slot >= lo && items.length < n; slot--)
-    if (isPresent(entity, input, slot, knownAsOfMs)) items.push(itemAt(input, slot))
+): Item[] {
+  const store = state.events
+  const items: Item[] = []
+  forRunsBackwards(store, entity, lo, hi, (run, from, to) => {
+    const found = present(store, input, liveRecords(store, run, from, to, knownAsOfMs))
+    for (let index = found - 1; index >= 0 && items.length < n; index--)
+      items.push(itemOf(state, input, live[index] as number))
+    return items.length === n
+  })
   return items.reverse()
 }
 
@@ -198,43 +231,69 @@ let stamps = new Int32Array(1024)
 let stamp = 0
 
 export function distinctItems(
-  entity: EntityColumns,
-  input: InputColumn,
+  state: ViewState,
+  entity: number,
+  input: number,
   lo: number,
   hi: number,
   knownAsOfMs: number,
 ): number {
-  if (input.table === null) {
-    const items = new Set<unknown>()
-    for (let slot = lo; slot < hi; slot++)
-      if (isPresent(entity, input, slot, knownAsOfMs)) items.add(input.values[slot])
+  const store = state.events
+  const table = state.tables[input] ?? null
+  if (table === null) {
+    const items = new Set<Item>()
+    forRuns(store, entity, lo, hi, (run, from, to) => {
+      const found = present(store, input, liveRecords(store, run, from, to, knownAsOfMs))
+      for (let index = 0; index < found; index++) items.add(itemOf(state, input, live[index] as number))
+    })
     return items.size
   }
-  if (stamps.length < input.table.strings.length) stamps = new Int32Array(input.table.strings.length * 2)
+  if (stamps.length < table.strings.length) stamps = new Int32Array(table.strings.length * 2)
   stamp = stamp === 0x7fffffff ? 1 : stamp + 1
   if (stamp === 1) stamps.fill(0)
-  const codes = input.values as Int32Array
+  const at = store.layout.inputs[input] as number
   let distinct = 0
-  for (let slot = lo; slot < hi; slot++) {
-    if (!isPresent(entity, input, slot, knownAsOfMs)) continue
-    const code = codes[slot] as number
-    if (stamps[code] !== stamp) {
+  forRuns(store, entity, lo, hi, (run, from, to) => {
+    const found = present(store, input, liveRecords(store, run, from, to, knownAsOfMs))
+    for (let index = 0; index < found; index++) {
+      const code = store.words[(live[index] as number) * store.layout.stride + at] as number
+      if (stamps[code] === stamp) continue
       stamps[code] = stamp
       distinct++
     }
-  }
+  })
   return distinct
 }
 
-export function presentBigInts(
-  entity: EntityColumns,
-  input: InputColumn,
+/** Sums and extremes of integers beyond what doubles carry; of int32 where there are too many for a tally. */
+export interface BigTally {
+  n: number
+  sum: bigint
+  squares: bigint
+  min: bigint
+  max: bigint
+}
+
+export function tallyBigIntegers(
+  state: ViewState,
+  entity: number,
+  input: number,
   lo: number,
   hi: number,
   knownAsOfMs: number,
-): bigint[] {
-  const items: bigint[] = []
-  for (let slot = lo; slot < hi; slot++)
-    if (isPresent(entity, input, slot, knownAsOfMs)) items.push(BigInt(input.values[slot] as number | bigint))
-  return items
+): BigTally {
+  const store = state.events
+  const tally: BigTally = { n: 0, sum: 0n, squares: 0n, min: 0n, max: 0n }
+  forRuns(store, entity, lo, hi, (run, from, to) => {
+    const found = present(store, input, liveRecords(store, run, from, to, knownAsOfMs))
+    for (let index = 0; index < found; index++) {
+      const value = BigInt(itemOf(state, input, live[index] as number) as number | bigint)
+      tally.min = tally.n === 0 || value < tally.min ? value : tally.min
+      tally.max = tally.n === 0 || value > tally.max ? value : tally.max
+      tally.n++
+      tally.sum += value
+      tally.squares += value * value
+    }
+  })
+  return tally
 }

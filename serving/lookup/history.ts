@@ -1,7 +1,7 @@
 import { ttlStart, type AsOf } from '../../core/asof/visible.ts'
-import type { EntityColumns } from '../../core/engine/entity-columns.ts'
-import { columnsFromHistory } from '../../core/engine/from-history.ts'
+import { eventsFromHistory } from '../../core/engine/from-history.ts'
 import type { ViewPlan } from '../../core/engine/plan.ts'
+import type { EntityEvents } from '../../core/engine/state/view-state.ts'
 import { covers, type Position } from '../../core/event/position.ts'
 import type { EventQuery, OfflineStore } from '../../core/ports/offline-store.ts'
 import { earliestMs } from '../../core/time/time.ts'
@@ -33,7 +33,7 @@ export class History {
 }
 
 /**
- * An entity's columns as of (T, K, P) from the full history: what the longest window reaches. Only when nothing there is
+ * An entity's events as of (T, K, P) from the full history: what the longest window reaches. Only when nothing there is
  * visible is anything older read, which tells a value of an empty window from EXPIRED and NOT_FOUND.
  */
 export async function fromHistory(
@@ -42,7 +42,7 @@ export async function fromHistory(
   key: EventQuery['key'],
   { asOfMs, knownAsOfMs }: AsOf,
   position: Position,
-): Promise<EntityColumns> {
+): Promise<EntityEvents> {
   const starts = [asOfMs - plan.reachMs, ttlStart(asOfMs, plan.view.ttlMs), earliestMs].map((start) =>
     Math.max(start, earliestMs),
   )
@@ -58,7 +58,7 @@ export async function fromHistory(
       knownAtMsMax: knownAsOfMs,
       position,
     })
-    const entity = columnsFromHistory(plan, history)
-    if (entity.count > 0 || index >= bounds.length - 1) return entity
+    const events = eventsFromHistory(plan, history)
+    if (events.state.events.count(events.entity) > 0 || index >= bounds.length - 1) return events
   }
 }

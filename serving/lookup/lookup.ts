@@ -2,8 +2,8 @@ import type { AsOf } from '../../core/asof/visible.ts'
 import type { Catalog } from '../../core/definition/catalog.ts'
 import type { ColumnBuilder } from '../../core/engine/column-builder.ts'
 import { deriveColumn } from '../../core/engine/derive.ts'
-import type { EntityColumns } from '../../core/engine/entity-columns.ts'
 import type { FeatureColumn } from '../../core/engine/feature-column.ts'
+import type { EntityEvents } from '../../core/engine/state/view-state.ts'
 import { FeatureStoreError, type ErrorCode } from '../../core/errors.ts'
 import { shardOf } from '../../core/event/key.ts'
 import {
@@ -111,7 +111,7 @@ export class Lookup implements FeatureLookup {
       const { keys, keyErrors } = views[view] as ViewRows
       const { finisher } = plan.views[view] as ServicePlan['views'][number]
       const read = reads[view] as RowRead
-      const decoded = new Map<string, EntityColumns | null>()
+      const decoded = new Map<string, EntityEvents | null>()
       const corrupt = new Set(read.corrupt)
       let at = 0
       keys.forEach((key, row) => {

@@ -1,10 +1,10 @@
-import type { EntityColumns } from '../../core/engine/entity-columns.ts'
 import type { ViewPlan } from '../../core/engine/plan.ts'
 import { decodeRow } from '../../core/engine/row.ts'
+import type { EntityEvents } from '../../core/engine/state/view-state.ts'
 
 interface CachedRow {
   readonly row: Uint8Array
-  readonly entity: EntityColumns
+  readonly entity: EntityEvents
 }
 
 /**
@@ -28,7 +28,7 @@ export class RowCache {
   }
 
   /** Errors: FS_STATE_FORMAT, FS_ROW_CORRUPT, as decodeRow. */
-  decode(plan: ViewPlan, key: string, row: Uint8Array): EntityColumns {
+  decode(plan: ViewPlan, key: string, row: Uint8Array): EntityEvents {
     const id = `${plan.fingerprint}/${key}`
     const cached = this.#rows.get(id)
     if (cached !== undefined) {

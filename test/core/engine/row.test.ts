@@ -4,32 +4,41 @@ import { string, timestamp } from '../../../core/definition/fields.ts'
 import { last } from '../../../core/definition/functions.ts'
 import { entity, stream } from '../../../core/definition/stream.ts'
 import { view } from '../../../core/definition/view.ts'
-import { EntityColumns, newTables } from '../../../core/engine/entity-columns.ts'
 import { planView } from '../../../core/engine/plan.ts'
 import { decodeRow, encodeRow } from '../../../core/engine/row.ts'
+import { ViewState, type EntityEvents } from '../../../core/engine/state/view-state.ts'
 
 const words = stream('words', { fields: { at: timestamp(), who: string(), word: string() }, eventTime: 'at' })
 const who = entity('who', { key: { who: string() } })
 const lastWord = view('last_word', { from: words, entity: who, features: ({ word }) => ({ word: last(word) }) })
 const plan = planView(buildCatalog([words, who, lastWord]), 'last_word', 0)
 
+const fresh = (): EntityEvents => {
+  const state = new ViewState(plan)
+  return { state, entity: state.events.addEntity() }
+}
+
+const wordAt = ({ state, entity }: EntityEvents, cursor: number): string | undefined => {
+  const { words, layout } = state.events
+  const record = state.events.recordAt(entity, cursor)
+  return state.tables[0]?.strings[words[record * layout.stride + (layout.inputs[0] ?? 0)] ?? 0]
+}
+
 describe('the packed row', () => {
   it('keeps every character of a string, a leading byte order mark included', () => {
     const texts = ['\ufeffbom', 'bom', '', '\0', 'zürich', '\ufeff']
-    const tables = newTables(plan.inputs)
-    const columns = new EntityColumns(plan.inputs, 1, tables)
+    const { state, entity: own } = fresh()
     texts.forEach((text, index) => {
-      const slot = columns.insert(index, index, 0, index)
-      const input = columns.inputs[0]
-      if (input !== undefined) input.values[slot] = tables[0]?.code(text) ?? 0
+      const record = state.events.insert(own, index, index, index)
+      const { layout } = state.events
+      state.events.words[record * layout.stride + (layout.inputs[0] ?? 0)] = state.tables[0]?.code(text) ?? 0
     })
-    const decoded = decodeRow(plan, encodeRow(plan, columns)).inputs[0]
-    const codes = Array.from(decoded?.values as Int32Array).slice(0, texts.length)
-    expect(codes.map((code) => decoded?.table?.strings[code])).toEqual(texts)
+    const decoded = decodeRow(plan, encodeRow({ state, entity: own }))
+    expect(texts.map((_, index) => wordAt(decoded, index))).toEqual(texts)
   })
 
   it('of another format or another definition is refused, and so is one that was cut', () => {
-    const row = encodeRow(plan, new EntityColumns(plan.inputs, 1, newTables(plan.inputs)))
+    const row = encodeRow(fresh())
     const other = row.slice()
     other[0] = 9
     expect(() => decodeRow(plan, other)).toThrow(expect.objectContaining({ code: 'FS_STATE_FORMAT' }))
