@@ -78,6 +78,11 @@ export class ExactSquares {
     else this.#sum.add(x * x)
   }
 
+  /** Adds x itself, part of a sum of squares that was kept elsewhere. */
+  addPart(x: number): void {
+    this.#sum.add(x)
+  }
+
   merge(other: ExactSquares): void {
     this.#sum.merge(other.#sum)
   }
