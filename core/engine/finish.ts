@@ -12,20 +12,21 @@ import { ColumnBuilder } from './column-builder.ts'
 import { Status } from './feature-column.ts'
 import type { FeaturePlan, InputPlan, ViewPlan } from './plan.ts'
 import {
-  addFloats,
   countLive,
   distinctItems,
+  findExtremes,
   firstItem,
   lastItems,
   newestLiveMs,
   nthLastLive,
   sessionStart,
+  sumFloats,
   tallyBigIntegers,
   tallyInput,
   type BigTally,
 } from './scan.ts'
 import { FloatMoments } from './state/float-moments.ts'
-import { Tally, tallyEventsMax } from './state/tally.ts'
+import { Extremes, Tally, tallyEventsMax } from './state/tally.ts'
 import type { EntityEvents } from './state/view-state.ts'
 
 /** Features that read the same input over the same window, computed together. */
@@ -35,7 +36,7 @@ interface Group {
   /** Position of each feature among those asked for. */
   readonly members: readonly { readonly at: number; readonly plan: FeaturePlan }[]
   /** How sums and extremes are come by; null: no member wants any. */
-  readonly numbers: 'tally' | 'big' | 'floats' | 'extremes' | null
+  readonly numbers: 'tally' | 'big' | 'floats' | null
   readonly extremes: boolean
   readonly sums: boolean
   readonly squares: boolean
@@ -64,6 +65,7 @@ export class ViewFinisher {
   readonly #los: Float64Array
   readonly #his: Float64Array
   readonly #tally = new Tally()
+  readonly #extremes = new Extremes()
   readonly #moments = new FloatMoments()
   #big: BigTally | null = null
 
@@ -173,10 +175,10 @@ export class ViewFinisher {
     this.#big = null
     if (numbers === 'big' || (numbers === 'tally' && many))
       this.#big = tallyBigIntegers(state, entity, input, lo, hi, knownAsOfMs)
-    else if (numbers === 'tally' || group.extremes) tallyInput(this.#tally, state, entity, input, lo, hi, knownAsOfMs)
-    if (numbers === 'floats') {
-      this.#moments.reset(group.squares)
-      addFloats(this.#moments, state, entity, input, lo, hi, knownAsOfMs)
+    else if (numbers === 'tally') tallyInput(this.#tally, state, entity, input, lo, hi, knownAsOfMs)
+    else {
+      if (group.extremes) findExtremes(this.#extremes, state, entity, input, lo, hi, knownAsOfMs)
+      if (group.sums) sumFloats(this.#moments, group.squares, state, entity, input, lo, hi, knownAsOfMs)
     }
   }
 
@@ -211,8 +213,8 @@ export class ViewFinisher {
       case 'variance':
       case 'stddev':
         if (this.#big !== null) return bigValue(aggregation, this.#big, state.plan.inputs[input] as InputPlan)
-        return numbers === 'floats' && aggregation.function !== 'min' && aggregation.function !== 'max'
-          ? floatValue(aggregation, this.#moments)
+        return numbers === 'floats'
+          ? floatValue(aggregation, this.#moments, this.#extremes)
           : tallyValue(aggregation, this.#tally)
     }
   }
@@ -231,7 +233,7 @@ function groupOf(plan: ViewPlan, members: readonly { readonly at: number; readon
     if (!needed) return null
     if (type === 'int32' || type === 'bool') return 'tally'
     if (type === 'int64') return 'big'
-    return type === 'float64' && sums ? 'floats' : 'extremes'
+    return 'floats'
   })()
   return { window, input, members, numbers, extremes, sums, squares }
 }
@@ -259,8 +261,16 @@ function tallyValue({ function: name, divisor = 'sample' }: AggregationDefinitio
   }
 }
 
-function floatValue({ function: name, divisor = 'sample' }: AggregationDefinition, moments: FloatMoments): Finished {
+function floatValue(
+  { function: name, divisor = 'sample' }: AggregationDefinition,
+  moments: FloatMoments,
+  extremes: Extremes,
+): Finished {
   switch (name) {
+    case 'min':
+      return extremes.n === 0 ? null : extremes.min
+    case 'max':
+      return extremes.n === 0 ? null : extremes.max
     case 'sum':
       return moments.sum()
     case 'mean':

@@ -2,9 +2,9 @@ import type { AsOf } from '../asof/visible.ts'
 import type { InputPlan } from './plan.ts'
 import { runMask, runShift, type EventStore } from './state/event-store.ts'
 import { addExtremes, addIntegers, isLive, live, liveRecords, present } from './state/live.ts'
-import { ensureSummary } from './state/summarise.ts'
+import { anchorOf, ensureSummary } from './state/summarise.ts'
 import { newestKnownAt, standingAt } from './state/summary-layout.ts'
-import type { Tally } from './state/tally.ts'
+import type { Extremes, Tally } from './state/tally.ts'
 import type { FloatMoments } from './state/float-moments.ts'
 import type { ViewState } from './state/view-state.ts'
 
@@ -115,7 +115,7 @@ export function countLive(state: ViewState, entity: number, lo: number, hi: numb
   return events
 }
 
-/** Tallies an input of what counts in [lo, hi): of integers and bools all, of float64 and timestamps the extremes. */
+/** Tallies an int32 or bool input of what counts in [lo, hi). */
 export function tallyInput(
   tally: Tally,
   state: ViewState,
@@ -128,23 +128,38 @@ export function tallyInput(
   tally.reset()
   const store = state.events
   const offset = state.plan.summary.tallies[input] as number
-  const { type } = state.plan.inputs[input] as InputPlan
-  const wide = type === 'float64' || type === 'timestamp'
   forRuns(store, entity, lo, hi, (run, from, to) => {
     const summary = wholeSummary(state, run, from, to, knownAsOfMs)
     if (summary >= 0) tally.merge(store.summaries, summary + offset)
-    else {
-      const found = present(store, input, liveRecords(store, run, from, to, knownAsOfMs))
-      if (wide) addExtremes(tally, store, input, found)
-      else addIntegers(tally, store, input, found)
-    }
+    else addIntegers(tally, store, input, present(store, input, liveRecords(store, run, from, to, knownAsOfMs)))
     tally.carry()
   })
 }
 
-/** Adds a float64 input of what counts in [lo, hi) to sums that were reset. */
-export function addFloats(
+/** Least and greatest of a float64 or timestamp input of what counts in [lo, hi). */
+export function findExtremes(
+  extremes: Extremes,
+  state: ViewState,
+  entity: number,
+  input: number,
+  lo: number,
+  hi: number,
+  knownAsOfMs: number,
+): void {
+  extremes.reset()
+  const store = state.events
+  const offset = state.plan.summary.extremes[input] as number
+  forRuns(store, entity, lo, hi, (run, from, to) => {
+    const summary = wholeSummary(state, run, from, to, knownAsOfMs)
+    if (summary >= 0) extremes.merge(store.summaries, summary + offset)
+    else addExtremes(extremes, store, input, present(store, input, liveRecords(store, run, from, to, knownAsOfMs)))
+  })
+}
+
+/** Σx, and Σx² if `squared`, of a float64 input of what counts in [lo, hi). */
+export function sumFloats(
   moments: FloatMoments,
+  squared: boolean,
   state: ViewState,
   entity: number,
   input: number,
@@ -156,8 +171,9 @@ export function addFloats(
   const offset = state.plan.summary.lanes[input] as number
   const at = store.layout.inputs[input] as number
   const half = store.layout.stride >> 1
+  moments.reset(squared, anchorOf(state, input))
   forRuns(store, entity, lo, hi, (run, from, to) => {
-    const summary = offset < 0 ? -1 : wholeSummary(state, run, from, to, knownAsOfMs)
+    const summary = wholeSummary(state, run, from, to, knownAsOfMs)
     if (summary >= 0 && moments.mergeRun(store.summaries, summary + offset)) return
     const found = present(store, input, liveRecords(store, run, from, to, knownAsOfMs))
     const { floats } = store

@@ -1,5 +1,5 @@
 import type { EventStore } from './event-store.ts'
-import type { Tally } from './tally.ts'
+import type { Extremes, Tally } from './tally.ts'
 
 /** Records of one run that count: the scans' common scratch, valid until the next call. */
 export const live = new Int32Array(64)
@@ -57,9 +57,9 @@ export function addIntegers(tally: Tally, store: EventStore, input: number, foun
     tally.addInteger(words[(live[index] as number) * layout.stride + at] as number)
 }
 
-export function addExtremes(tally: Tally, store: EventStore, input: number, found: number): void {
+export function addExtremes(extremes: Extremes, store: EventStore, input: number, found: number): void {
   const { floats, layout } = store
   const at = layout.inputs[input] as number
   const half = layout.stride >> 1
-  for (let index = 0; index < found; index++) tally.addExtreme(floats[(live[index] as number) * half + at] as number)
+  for (let index = 0; index < found; index++) extremes.add(floats[(live[index] as number) * half + at] as number)
 }

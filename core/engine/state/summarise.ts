@@ -1,14 +1,18 @@
-import type { InputPlan } from '../plan.ts'
-import { runLength } from './event-store.ts'
-import { addExtremes, addIntegers, standingRecords } from './live.ts'
+import { laneAnchor, RunLanes } from '../../number/lanes.ts'
+import { runLength, type EventStore } from './event-store.ts'
+import { addExtremes, addIntegers, live, standingRecords } from './live.ts'
 import { newestKnownAt, standingAt } from './summary-layout.ts'
-import { Tally } from './tally.ts'
+import { Extremes, Tally } from './tally.ts'
 import type { ViewState } from './view-state.ts'
 
 /** Shorter runs are read event by event: a summary would cost more than it saves. */
 const summarisedMin = runLength / 4
 
 const tally = new Tally()
+const extremes = new Extremes()
+/** By anchor: a few, since the values of a column lie together. */
+const runLanes = new Map<number, RunLanes>()
+const values = new Float64Array(runLength)
 
 /** The summary of a run, made now if the run changed since; -1 for a run that is too short to have one. */
 export function ensureSummary(state: ViewState, run: number): number {
@@ -22,16 +26,45 @@ export function ensureSummary(state: ViewState, run: number): number {
     newest = Math.max(newest, store.newestKnownOf(run, place))
   store.summaries[at + newestKnownAt] = newest
   store.summaries[at + standingAt] = standingRecords(store, run, -1)
-  const { tallies } = state.plan.summary
+  const { tallies, extremes: extremesAt, lanes } = state.plan.summary
   for (let input = 0; input < tallies.length; input++) {
-    const into = tallies[input] as number
-    if (into < 0) continue
+    const tallyAt = tallies[input] as number
+    const extremeAt = extremesAt[input] as number
+    const lanesAt = lanes[input] as number
+    if (tallyAt < 0 && extremeAt < 0 && lanesAt < 0) continue
     const found = standingRecords(store, run, input)
-    tally.reset()
-    const { type } = state.plan.inputs[input] as InputPlan
-    if (type === 'int32' || type === 'bool') addIntegers(tally, store, input, found)
-    else addExtremes(tally, store, input, found)
-    tally.store(store.summaries, at + into)
+    if (tallyAt >= 0) {
+      tally.reset()
+      addIntegers(tally, store, input, found)
+      tally.store(store.summaries, at + tallyAt)
+    }
+    if (extremeAt >= 0) {
+      extremes.reset()
+      addExtremes(extremes, store, input, found)
+      extremes.store(store.summaries, at + extremeAt)
+    }
+    if (lanesAt >= 0) storeLanes(state, input, found, at + lanesAt)
   }
   return summary
+}
+
+/** The anchor of an input's lanes: chosen once, by the values at hand, for as long as the state lives. */
+export const anchorOf = (state: ViewState, input: number): number => state.anchors[input] ?? 0
+
+function storeLanes(state: ViewState, input: number, found: number, at: number): void {
+  const store = state.events
+  copyValues(store, input, found)
+  const anchor = (state.anchors[input] ??= laneAnchor(values, 0, 1, found))
+  let lanes = runLanes.get(anchor)
+  if (lanes === undefined) runLanes.set(anchor, (lanes = new RunLanes(anchor)))
+  lanes.reset()
+  for (let index = 0; index < found; index++) lanes.add(values[index] as number)
+  store.summaries[at] = found
+  lanes.store(store.summaries, at + 1)
+}
+
+function copyValues({ floats, layout }: EventStore, input: number, found: number): void {
+  const at = layout.inputs[input] as number
+  const half = layout.stride >> 1
+  for (let index = 0; index < found; index++) values[index] = floats[(live[index] as number) * half + at] as number
 }

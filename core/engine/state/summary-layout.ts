@@ -1,33 +1,32 @@
+import { runLaneWords } from '../../number/lanes.ts'
 import type { InputPlan } from '../plan.ts'
 
 /**
  * What a run tells about itself without its events being read: float64 numbers.
  *
- *     | newest known | standing | input | input | …
+ *     | newest known | standing | tally, extremes and lanes of each input | …
  *
  *     newest known   when the last of its events, and of what ended one of them, was known: the summary holds from then on
  *     standing       events that count then
- *     input          tally, then lanes, of what it needs
- *       tally        | n | sum | squaresHi | squaresLo | min | max |   integers and bools; min and max of float64
- *       lanes        | n | wide | s0 s1 q0 q1 q2 q3 |                  sums of float64 (number/lanes.ts)
+ *     tally          | n | sum | squaresHi | squaresLo | min | max |   int32 and bool (tally.ts)
+ *     extremes       | n | min | max |                                 float64 and timestamp, where asked for
+ *     lanes          | n | s0 s1 q0 q1 q2 q3 |                         sums of float64 (number/lanes.ts)
  *
- * n counts values that are not null, in a tally of float64 not NaN either. int64 has neither: its functions read events.
+ * n counts values that are not null, in extremes not NaN either. int64 has none: its functions read events.
  */
 export interface SummaryLayout {
   readonly stride: number
   /** By input; -1: none. */
   readonly tallies: readonly number[]
+  readonly extremes: readonly number[]
   readonly lanes: readonly number[]
 }
 
 export const newestKnownAt = 0
 export const standingAt = 1
-export const tallyLength = 6
-/** n, wide and the lanes. */
-export const lanesLength = 8
-
-const hasTally = ({ type, extremes }: InputPlan): boolean =>
-  type === 'int32' || type === 'bool' || ((type === 'float64' || type === 'timestamp') && extremes)
+const tallyLength = 6
+const extremesLength = 3
+const lanesLength = 1 + runLaneWords
 
 export function summaryLayout(inputs: readonly InputPlan[]): SummaryLayout {
   let stride = 2
@@ -37,10 +36,13 @@ export function summaryLayout(inputs: readonly InputPlan[]): SummaryLayout {
     return stride - length
   }
   const tallies: number[] = []
+  const extremes: number[] = []
   const lanes: number[] = []
   for (const input of inputs) {
-    tallies.push(take(tallyLength, hasTally(input)))
+    const isFloat = input.type === 'float64' || input.type === 'timestamp'
+    tallies.push(take(tallyLength, input.type === 'int32' || input.type === 'bool'))
+    extremes.push(take(extremesLength, isFloat && input.extremes))
     lanes.push(take(lanesLength, input.type === 'float64' && input.moments))
   }
-  return { stride, tallies, lanes }
+  return { stride, tallies, extremes, lanes }
 }

@@ -37,14 +37,6 @@ export class Tally {
     if (value > this.max) this.max = value
   }
 
-  /** For float64 and timestamps: extremes only; NaN is skipped. */
-  addExtreme(value: number): void {
-    if (value !== value) return
-    this.n++
-    if (value < this.min) this.min = value
-    if (value > this.max) this.max = value
-  }
-
   merge(summary: Float64Array, at: number): void {
     this.n += summary[at] as number
     this.sum += summary[at + 1] as number
@@ -69,5 +61,37 @@ export class Tally {
     summary[at + 3] = this.squaresLo
     summary[at + 4] = this.min
     summary[at + 5] = this.max
+  }
+}
+
+/** Least and greatest of float64 values; NaN is skipped. */
+export class Extremes {
+  n = 0
+  min = Number.POSITIVE_INFINITY
+  max = Number.NEGATIVE_INFINITY
+
+  reset(): void {
+    this.n = 0
+    this.min = Number.POSITIVE_INFINITY
+    this.max = Number.NEGATIVE_INFINITY
+  }
+
+  add(value: number): void {
+    if (value !== value) return
+    this.n++
+    if (value < this.min) this.min = value
+    if (value > this.max) this.max = value
+  }
+
+  merge(summary: Float64Array, at: number): void {
+    this.n += summary[at] as number
+    if ((summary[at + 1] as number) < this.min) this.min = summary[at + 1] as number
+    if ((summary[at + 2] as number) > this.max) this.max = summary[at + 2] as number
+  }
+
+  store(summary: Float64Array, at: number): void {
+    summary[at] = this.n
+    summary[at + 1] = this.min
+    summary[at + 2] = this.max
   }
 }

@@ -9,10 +9,13 @@ export class ViewState {
   readonly events: EventStore
   /** By input: of strings, else null. */
   readonly tables: readonly (Interner | null)[]
+  /** By input: where the lanes of its sums lie (number/lanes.ts); null until the first run is summarised. */
+  readonly anchors: (number | null)[]
 
   constructor(plan: ViewPlan, tables: readonly (Interner | null)[] = newTables(plan.inputs), size: StoreSize = {}) {
     this.plan = plan
     this.tables = tables
+    this.anchors = plan.inputs.map(() => null)
     this.events = new EventStore(plan.layout, plan.summary.stride, size)
   }
 }
