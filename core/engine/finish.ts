@@ -11,7 +11,8 @@ import {
 } from '../number/integer-moments.ts'
 import { ColumnBuilder } from './column-builder.ts'
 import type { EntityColumns, InputColumn } from './entity-columns.ts'
-import { Status } from './feature-column.ts'
+import { scalarOf, Status, valueAt, type FeatureColumn, type ValueType } from './feature-column.ts'
+import type { Scalar } from '../event/types.ts'
 import type { FeaturePlan, InputPlan, ViewPlan } from './plan.ts'
 import {
   countKnown,
@@ -35,6 +36,17 @@ interface Group {
   /** Position of each feature among those asked for. */
   readonly members: readonly { readonly at: number; readonly plan: FeaturePlan }[]
   readonly needsTally: boolean
+  /** Over a series: where each part is finished as if it were a row, by the position of the feature. */
+  readonly series: Series | null
+}
+
+interface Series {
+  readonly spanMs: number
+  readonly stepMs: number
+  readonly parts: number
+  readonly builders: ColumnBuilder[]
+  /** Of `builders`, whose arrays they show. */
+  readonly columns: FeatureColumn[]
 }
 
 /** `count` over an input counts where it is not null. */
@@ -76,6 +88,7 @@ export class ViewFinisher {
     this.#groups = [...groups.values()].map((group) => ({
       ...group,
       needsTally: group.members.some(({ plan: feature }) => tallied.has(feature.definition.aggregation.function)),
+      series: seriesOf(plan.windows[group.window] as WindowDefinition, group.members),
     }))
     this.#windows = [...new Set(this.#groups.map(({ window }) => window))]
     this.#los = new Int32Array(plan.windows.length)
@@ -120,9 +133,40 @@ export class ViewFinisher {
     this.#findWindows(entity, hi, asOf)
     for (const group of this.#groups) {
       const lo = this.#los[group.window] as number
-      this.#finishGroup(group, entity, lo, this.#his[group.window] as number, knownAsOfMs, builders, row)
+      const hi = this.#his[group.window] as number
+      if (group.series !== null) this.#finishSeries(group, group.series, entity, lo, hi, asOf, builders, row)
+      else this.#finishGroup(group, entity, lo, hi, knownAsOfMs, builders, row)
     }
     return true
+  }
+
+  /** A series is its group finished once per part; the parts lie in slots [lo, end), one after the other. */
+  #finishSeries(
+    group: Group,
+    series: Series,
+    entity: EntityColumns,
+    lo: number,
+    end: number,
+    { asOfMs, knownAsOfMs }: AsOf,
+    builders: readonly ColumnBuilder[],
+    row: number,
+  ): void {
+    for (let part = 0; part < series.parts; part++) {
+      const hi =
+        part + 1 === series.parts ? end : entity.lowerBound(asOfMs - series.spanMs + (part + 1) * series.stepMs)
+      this.#finishGroup(group, entity, lo, hi, knownAsOfMs, series.builders, part)
+      lo = hi
+    }
+    for (const { at } of group.members) {
+      const column = series.columns[at] as FeatureColumn
+      const builder = builders[at] as ColumnBuilder
+      if (column.statuses.includes(Status.OVERFLOW)) builder.setStatus(row, Status.OVERFLOW)
+      else
+        builder.setList(
+          row,
+          Array.from({ length: series.parts }, (_, part) => valueAt(column, part) as Scalar),
+        )
+    }
   }
 
   /** Sets the slots [lo, hi) of every window that a feature asks for; `end` is the first slot at or after T. */
@@ -306,6 +350,19 @@ export class ViewFinisher {
         return set(tally.n)
     }
   }
+}
+
+function seriesOf(window: WindowDefinition, members: Group['members']): Series | null {
+  if (window.kind !== 'series') return null
+  const { spanMs, stepMs } = window
+  const series: Series = { spanMs, stepMs, parts: spanMs / stepMs, builders: [], columns: [] }
+  for (const { at, plan } of members) {
+    const { reference: name, fingerprint, valueType } = plan
+    const type = scalarOf((valueType as Extract<ValueType, { kind: 'list' }>).of)
+    const builder = (series.builders[at] = new ColumnBuilder(series.parts, { name, type, fingerprint }))
+    series.columns[at] = builder.build()
+  }
+  return series
 }
 
 const isCount = (feature: FeaturePlan): boolean =>

@@ -73,7 +73,7 @@ describe('the matrix of a service', () => {
           builder.setList(0, [1, 2, 3])
           builder.setList(1, [9])
           builder.setStatus(2, Status.NULL)
-          builder.setList(3, [7, 8])
+          builder.setList(3, [7, null])
         },
       }),
       request,
@@ -84,7 +84,7 @@ describe('the matrix of a service', () => {
     expect(inputs(matrix, 'by_who__ok_last')).toEqual([1, 0, NaN, NaN])
     expect(inputs(matrix, 'by_who__i_last3[0]')).toEqual([1, NaN, NaN, NaN])
     expect(inputs(matrix, 'by_who__i_last3[1]')).toEqual([2, NaN, NaN, 7])
-    expect(inputs(matrix, 'by_who__i_last3[2]')).toEqual([3, 9, NaN, 8])
+    expect(inputs(matrix, 'by_who__i_last3[2]')).toEqual([3, 9, NaN, NaN])
     expect(inputs(matrix, 'planned')).toEqual([1, NaN, 3, 4])
   })
 
