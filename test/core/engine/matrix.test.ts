@@ -4,7 +4,7 @@ import { Status, type FeatureColumn } from '../../../core/engine/feature-column.
 import { featureMatrix, matrixSpec } from '../../../core/engine/matrix.ts'
 import { referenceText } from '../../../core/definition/types.ts'
 import { featureValueType } from '../../../core/definition/catalog.ts'
-import { catalog, everything } from '../../training/support.ts'
+import { catalog, everything, windows } from '../../training/support.ts'
 
 const rows = 4
 const spec = matrixSpec(catalog, everything)
@@ -47,6 +47,15 @@ describe('the matrix of a service', () => {
       { name: 'by_who__newest', type: 'timestamp' },
       { name: 'by_who__s_last2', type: 'string' },
       { name: 'note', type: 'string' },
+    ])
+  })
+
+  it('takes a series part by part, oldest first', () => {
+    const names = matrixSpec(catalog, windows).inputs.map(({ name }) => name)
+    expect(names.filter((name) => name.includes('series'))).toEqual([
+      ...[0, 1, 2].map((part) => `by_window__n_series[${part}]`),
+      ...[0, 1, 2].map((part) => `by_window__i_mean_series[${part}]`),
+      ...[0, 1, 2, 3].map((part) => `by_window__b_sum_series[${part}]`),
     ])
   })
 
