@@ -130,7 +130,7 @@ export class FeatureBuilder<T extends ScalarType | `list<${ScalarType}>`> {
    */
   over(spanMs: number, options?: WindowOptions): FeatureBuilder<T>
   /** The windows of a `series`, one after the other: their values are one list. */
-  over(window: SeriesWindow): FeatureBuilder<ListOf<T>>
+  over(window: T extends ScalarType ? SeriesWindow : never): FeatureBuilder<ListOf<T>>
   /** A window such as `rows(5)`. */
   over(window: Exclude<NamedWindow, SeriesWindow>): FeatureBuilder<T>
   over(window: number | NamedWindow, options: WindowOptions = {}): FeatureBuilder<T> | FeatureBuilder<ListOf<T>> {
