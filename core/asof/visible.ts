@@ -7,7 +7,9 @@
  * and nothing but them decides which part.
  */
 import type { WindowDefinition } from '../definition/types.ts'
-import type { ErrorCode } from '../errors.ts'
+import { FeatureStoreError, type ErrorCode } from '../errors.ts'
+import { dayMs } from '../time/time.ts'
+import { intervalStart, zoneOf, type Zone } from '../time/zone.ts'
 
 /** As-of event time T and known-as-of K, epoch milliseconds; K may be +Infinity: everything applied. */
 export interface AsOf {
@@ -28,24 +30,52 @@ const alignedStart = (asOfMs: number, spanMs: number): number => {
   return asOfMs - (into < 0 ? into + spanMs : into)
 }
 
+type Tumbling = Extract<WindowDefinition, { readonly kind: 'tumbling' }>
+export type Series = Extract<WindowDefinition, { readonly kind: 'series' }>
+
+/**
+ * The table that a definition was made with.
+ *
+ * Errors: FS_NOT_APPLIED where this runtime has other time zone data: its values would have another fingerprint.
+ */
+function tableOf({ name, digest }: NonNullable<Tumbling['zone']>): Zone {
+  const zone = zoneOf(name)
+  if (zone.digest === digest) return zone
+  throw new FeatureStoreError(
+    'FS_NOT_APPLIED',
+    `the time zone data of ${name} here is ${zone.digest}, the definitions applied were made with ${digest}`,
+  )
+}
+
+/** Start of the interval of a tumbling window that holds T, or of the one before it. */
+function tumblingStart(asOfMs: number, { spanMs, zone }: Tumbling, back: 0 | 1): number {
+  if (zone === undefined) return alignedStart(asOfMs, spanMs) - back * spanMs
+  return intervalStart(tableOf(zone), asOfMs, spanMs / dayMs, back)
+}
+
 /**
  * The first event time that a window may take at T: inclusive. What lies in [windowStart, windowEnd) is all of the window,
- * but of `rows` and `session` the last ones only. Never before the ttl, which is at least the window's reach.
+ * but of `rows` and `session` the last ones only. Never before the ttl, which cuts what a resolution or a day of 25 hours
+ * adds to a window.
  */
 export function windowStart(asOfMs: number, window: WindowDefinition, ttlMs: number | null): number {
+  const earliestMs = ttlStart(asOfMs, ttlMs)
   switch (window.kind) {
     case 'sliding': {
       const startMs = asOfMs - window.spanMs - (window.endsBeforeMs ?? 0)
-      return window.resolutionMs === undefined ? startMs : alignedStart(startMs, window.resolutionMs)
+      return Math.max(
+        earliestMs,
+        window.resolutionMs === undefined ? startMs : alignedStart(startMs, window.resolutionMs),
+      )
     }
     case 'series':
       return asOfMs - window.spanMs
     case 'tumbling':
-      return alignedStart(asOfMs, window.spanMs) - (window.take === 'last' ? window.spanMs : 0)
+      return Math.max(earliestMs, tumblingStart(asOfMs, window, window.take === 'last' ? 1 : 0))
     case 'lifetime':
     case 'rows':
     case 'session':
-      return ttlStart(asOfMs, ttlMs)
+      return earliestMs
   }
 }
 
@@ -55,7 +85,7 @@ export function windowEnd(asOfMs: number, window: WindowDefinition): number {
     case 'sliding':
       return asOfMs - (window.endsBeforeMs ?? 0)
     case 'tumbling':
-      return window.take === 'last' ? alignedStart(asOfMs, window.spanMs) : asOfMs
+      return window.take === 'last' ? tumblingStart(asOfMs, window, 0) : asOfMs
     case 'series':
     case 'lifetime':
     case 'rows':
@@ -64,11 +94,21 @@ export function windowEnd(asOfMs: number, window: WindowDefinition): number {
   }
 }
 
-/** How far before T a window looks at most, milliseconds; Infinity without a bound. */
-export function windowReachMs(window: WindowDefinition, ttlMs: number | null): number {
+/**
+ * The windows of a series, oldest first, each of which gives one item: [T - span, T - span + step) and so on to
+ * [T - step, T).
+ */
+export const seriesParts = ({ spanMs, stepMs }: Series): WindowDefinition[] =>
+  Array.from({ length: spanMs / stepMs }, (_, part): WindowDefinition => {
+    const endsBeforeMs = spanMs - (part + 1) * stepMs
+    return { kind: 'sliding', spanMs: stepMs, ...(endsBeforeMs === 0 ? {} : { endsBeforeMs }) }
+  })
+
+/** The shortest ttl that a view with this window may have, milliseconds: 0 where the ttl is what bounds the window. */
+export function ttlMinMs(window: WindowDefinition): number {
   switch (window.kind) {
     case 'sliding':
-      return window.spanMs + (window.endsBeforeMs ?? 0) + (window.resolutionMs ?? 0)
+      return window.spanMs + (window.endsBeforeMs ?? 0)
     case 'series':
       return window.spanMs
     case 'tumbling':
@@ -76,7 +116,27 @@ export function windowReachMs(window: WindowDefinition, ttlMs: number | null): n
     case 'lifetime':
     case 'rows':
     case 'session':
-      return ttlMs ?? Number.POSITIVE_INFINITY
+      return 0
+  }
+}
+
+/** Local days are longer than 24 hours where clocks are put back: two intervals by a day at most, when a date comes twice. */
+const zoneSlackMs = 2 * dayMs
+
+/** How far before T a window looks at most, milliseconds, and so what rows must keep; Infinity without a bound. */
+export function windowReachMs(window: WindowDefinition, ttlMs: number | null): number {
+  const longestMs = ttlMs ?? Number.POSITIVE_INFINITY
+  switch (window.kind) {
+    case 'sliding':
+      return Math.min(longestMs, ttlMinMs(window) + (window.resolutionMs ?? 0))
+    case 'series':
+      return window.spanMs
+    case 'tumbling':
+      return Math.min(longestMs, ttlMinMs(window) + (window.zone === undefined ? 0 : zoneSlackMs))
+    case 'lifetime':
+    case 'rows':
+    case 'session':
+      return longestMs
   }
 }
 

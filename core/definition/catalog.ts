@@ -3,7 +3,7 @@ import { FeatureStoreError } from '../errors.ts'
 import type { FieldType, ScalarType } from '../event/types.ts'
 import { fieldsOf } from '../expression/expression.ts'
 import { typeOf, type FieldScope } from '../expression/types.ts'
-import { windowReachMs } from '../asof/visible.ts'
+import { ttlMinMs, windowReachMs } from '../asof/visible.ts'
 import { durationText } from './format.ts'
 import { formatInstant } from '../time/time.ts'
 import type {
@@ -86,8 +86,19 @@ function fail(
   throw new FeatureStoreError(code, `there is no ${what} ${name}; there are ${[...known.keys()].join(', ') || 'none'}`)
 }
 
-/** The type of an aggregation's value. Errors: FS_DEFINITION_INVALID. */
-export function valueTypeOf(aggregation: AggregationDefinition, fields: FieldScope): ValueType {
+/** The type of a feature's value: over a series a list of what the function gives. Errors: FS_DEFINITION_INVALID. */
+export function valueTypeOf(
+  { aggregation, window }: Pick<FeatureDefinition, 'aggregation' | 'window'>,
+  fields: FieldScope,
+): ValueType {
+  const type = aggregateType(aggregation, fields)
+  if (window.kind !== 'series') return type
+  if (type.kind === 'list') throw invalid(`${aggregation.function} over a series would be a list of lists`)
+  return { kind: 'list', of: type.type }
+}
+
+/** What a function gives on one window. */
+function aggregateType(aggregation: AggregationDefinition, fields: FieldScope): ValueType {
   const scalar = (type: ScalarType): ValueType => ({ kind: 'scalar', type })
   if (aggregation.where !== undefined) {
     const type = typeOf(aggregation.where, fields)
@@ -152,7 +163,7 @@ export function serviceScope(catalog: Catalog, service: ServiceDefinition): Reco
 
 export function featureValueType(catalog: Catalog, reference: FeatureReference): ValueType {
   const view = viewOf(catalog, reference.view)
-  return valueTypeOf(featureOf(catalog, reference).aggregation, streamOf(catalog, view.from).fields)
+  return valueTypeOf(featureOf(catalog, reference), streamOf(catalog, view.from).fields)
 }
 
 /** Key fields of every entity that a service describes: what a caller must send. */
@@ -186,15 +197,15 @@ function checkView(catalog: Catalog, view: ViewDefinition): void {
     throw invalid(`view ${view.name}: entity ${view.entity} is not exported by the project`)
   for (const feature of view.features) {
     const owner = `view ${view.name}: feature ${feature.name}`
-    named(owner, () => valueTypeOf(feature.aggregation, stream.fields))
-    const reachMs = windowReachMs(feature.window, view.ttlMs)
-    if (view.ttlMs !== null && reachMs > view.ttlMs)
+    named(owner, () => valueTypeOf(feature, stream.fields))
+    const ttlMs = ttlMinMs(feature.window)
+    if (view.ttlMs !== null && ttlMs > view.ttlMs)
       throw invalid(
-        `${owner}: its window reaches ${durationText(reachMs)} back, further than the ttl of ${durationText(view.ttlMs)}`,
+        `${owner}: its window reaches ${durationText(ttlMs)} back, further than the ttl of ${durationText(view.ttlMs)}`,
       )
     if (
       feature.aggregation.function === 'distinctCount' &&
-      !Number.isFinite(reachMs) &&
+      !Number.isFinite(windowReachMs(feature.window, view.ttlMs)) &&
       feature.window.kind !== 'rows'
     ) {
       throw invalid(

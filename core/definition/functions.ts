@@ -1,6 +1,8 @@
 import { FeatureStoreError, notYet } from '../errors.ts'
 import type { ScalarType } from '../event/types.ts'
 import type { BoolExpr, Expr } from './expressions.ts'
+import { dayMs } from '../time/time.ts'
+import { zoneOf } from '../time/zone.ts'
 import { checkOptions } from './options.ts'
 import type { AggregationDefinition, WindowDefinition } from './types.ts'
 
@@ -25,14 +27,19 @@ export const hours = duration(3_600_000)
 export const days = duration(86_400_000)
 
 export interface WindowOptions {
-  /** Only 'exact', the default, so far. */
-  readonly resolution?: 'exact' | string
+  /**
+   * How far the start may be lowered: to the multiple of it, UTC, at or below. '1s', '5m', '1h', '1d' or milliseconds;
+   * longer than the window it cannot be. Default: 'exact'.
+   */
+  readonly resolution?: 'exact' | `${number}${'ms' | 's' | 'm' | 'h' | 'd'}` | number
   /** Shifts the window into the past by so many milliseconds. Default: it ends at T. */
   readonly endsBefore?: number
 }
 
 /** Of more events a window in time says more. */
 const rowsMax = 100_000
+/** As of `lastN`. */
+const seriesPartsMax = 1_000
 
 const invalid = (message: string): FeatureStoreError => new FeatureStoreError('FS_DEFINITION_INVALID', message)
 
@@ -42,11 +49,34 @@ function checkSpan(what: string, ms: unknown): void {
     throw invalid(`${what} of ${String(ms)} ms: it must be a positive number of milliseconds`)
 }
 
+const unitsMs: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: dayMs }
+
+/** Milliseconds of a resolution; null for 'exact'. Errors: FS_DEFINITION_INVALID. */
+function resolutionOf(resolution: unknown, spanMs: number): number | null {
+  if (resolution === undefined || resolution === 'exact') return null
+  const [, count, unit] = (typeof resolution === 'string' ? /^(\d+)(ms|[smhd])$/.exec(resolution) : null) ?? []
+  const ms = unit === undefined ? resolution : Number(count) * (unitsMs[unit] as number)
+  if (typeof ms !== 'number')
+    throw invalid(`a resolution of ${JSON.stringify(resolution)}: 'exact', a length such as '5m', or milliseconds`)
+  checkSpan('a resolution', ms)
+  if (ms > spanMs) throw invalid(`a resolution of ${ms} ms is longer than its window of ${spanMs} ms`)
+  // Times are whole milliseconds.
+  return ms === 1 ? null : ms
+}
+
 /** Windows that have a function of their own, such as `rows(5)`. */
 export type NamedWindow = Exclude<WindowDefinition, { readonly kind: 'sliding' | 'lifetime' }>
 
+export type SeriesWindow = Extract<WindowDefinition, { readonly kind: 'series' }>
+type ListOf<T> = T extends ScalarType ? `list<${T}>` : never
+
 /** Errors: FS_DEFINITION_INVALID for what plain JavaScript may pass. */
-function checkedWindow(window: NamedWindow): NamedWindow {
+function checkedWindow<W extends NamedWindow>(window: W): W {
+  checkWindow(window)
+  return window
+}
+
+function checkWindow(window: NamedWindow): void {
   const none = (): never => {
     throw invalid(`${JSON.stringify(window)} is no window: give a length of time, such as hours(1), or rows(5)`)
   }
@@ -55,17 +85,28 @@ function checkedWindow(window: NamedWindow): NamedWindow {
     case 'rows':
       if (!Number.isInteger(window.count) || window.count < 1 || window.count > rowsMax)
         throw invalid(`rows(${String(window.count)}): n is an integer from 1 to 100,000`)
-      return window
+      return
     case 'session':
-      checkSpan('a session with a gap', window.gapMs)
-      return window
-    case 'tumbling':
-      checkSpan('a tumbling window', window.spanMs)
-      if (!Number.isSafeInteger(2 * window.spanMs))
-        throw invalid(`a tumbling window of ${window.spanMs} ms is too long`)
-      if (window.take !== 'current' && window.take !== 'last')
-        throw invalid(`a tumbling window takes ${JSON.stringify(window.take)}: 'current' or 'last'`)
-      return window
+      return checkSpan('a session with a gap', window.gapMs)
+    case 'tumbling': {
+      const { spanMs, take, zone } = window
+      checkSpan('a tumbling window', spanMs)
+      if (!Number.isSafeInteger(2 * spanMs)) throw invalid(`a tumbling window of ${spanMs} ms is too long`)
+      if (take !== 'current' && take !== 'last')
+        throw invalid(`a tumbling window takes ${JSON.stringify(take)}: 'current' or 'last'`)
+      if (zone !== undefined && spanMs % dayMs !== 0)
+        throw invalid(`a tumbling window of ${spanMs} ms in ${zone.name}: in a zone it is whole days`)
+      return
+    }
+    case 'series': {
+      const { spanMs, stepMs } = window
+      checkSpan('a series', spanMs)
+      checkSpan('a series with a step', stepMs)
+      if (spanMs % stepMs !== 0)
+        throw invalid(`a series of ${spanMs} ms is not a whole number of steps of ${stepMs} ms`)
+      if (spanMs / stepMs > seriesPartsMax) throw invalid(`a series of ${spanMs / stepMs} windows: 1,000 at most`)
+      return
+    }
     default:
       return none()
   }
@@ -83,22 +124,29 @@ export class FeatureBuilder<T extends ScalarType | `list<${ScalarType}>`> {
     this.window = window
   }
 
-  /** The sliding window [T - spanMs, T), exact to the event; with `endsBefore: o` it is [T - spanMs - o, T - o). */
+  /**
+   * The sliding window [T - spanMs, T), exact to the event unless it has a `resolution`; with `endsBefore: o` it is
+   * [T - spanMs - o, T - o).
+   */
   over(spanMs: number, options?: WindowOptions): FeatureBuilder<T>
+  /** The windows of a `series`, one after the other: their values are one list. */
+  over(window: T extends ScalarType ? SeriesWindow : never): FeatureBuilder<ListOf<T>>
   /** A window such as `rows(5)`. */
-  over(window: NamedWindow): FeatureBuilder<T>
-  over(window: number | NamedWindow, options: WindowOptions = {}): FeatureBuilder<T> {
+  over(window: Exclude<NamedWindow, SeriesWindow>): FeatureBuilder<T>
+  over(window: number | NamedWindow, options: WindowOptions = {}): FeatureBuilder<T> | FeatureBuilder<ListOf<T>> {
     if (typeof window === 'number') return this.#sliding(window, options)
     if (typeof (window as unknown) === 'string') throw notYet(`the window ${JSON.stringify(window)}`)
     checkOptions('a window other than a length of time', options, [])
-    return new FeatureBuilder<T>(this.aggregation, checkedWindow(window))
+    const checked = checkedWindow(window)
+    if (checked.kind === 'series' && this.aggregation.function === 'lastN')
+      throw invalid('lastN over a series would be a list of lists')
+    return new FeatureBuilder<T>(this.aggregation, checked)
   }
 
   #sliding(spanMs: number, options: WindowOptions): FeatureBuilder<T> {
     checkSpan('a window', spanMs)
     checkOptions('a window', options, ['resolution', 'endsBefore'])
-    if (options.resolution !== undefined && options.resolution !== 'exact')
-      throw notYet(`resolution ${options.resolution}`)
+    const resolutionMs = resolutionOf(options.resolution, spanMs)
     const endsBeforeMs = options.endsBefore ?? 0
     if (!Number.isSafeInteger(endsBeforeMs + spanMs) || endsBeforeMs < 0)
       throw invalid(`endsBefore is ${options.endsBefore}: a number of milliseconds from 0`)
@@ -107,6 +155,7 @@ export class FeatureBuilder<T extends ScalarType | `list<${ScalarType}>`> {
       kind: 'sliding',
       spanMs,
       ...(endsBeforeMs === 0 ? {} : { endsBeforeMs }),
+      ...(resolutionMs === null ? {} : { resolutionMs }),
     })
   }
 
@@ -171,28 +220,47 @@ export const distinctCount = (input: Expr<ScalarType>): FeatureBuilder<'int64'> 
   new FeatureBuilder({ function: 'distinctCount', input: input.ast })
 
 /** The last n visible events in total order, within the view's ttl; what the function skips of them is not made up for. */
-export const rows = (n: number): NamedWindow => checkedWindow({ kind: 'rows', count: n })
+export const rows = (n: number): Extract<WindowDefinition, { readonly kind: 'rows' }> =>
+  checkedWindow({ kind: 'rows', count: n })
 
 export interface TumblingOptions {
   /** `current`: [start of the interval, T). `last`: the whole interval before it. */
   readonly take: 'current' | 'last'
-  /** Only 'UTC', the default, so far. */
-  readonly zone?: 'UTC' | string
+  /** An IANA zone, such as 'Europe/Zurich', for windows of whole days: they begin at its midnights. Default: 'UTC'. */
+  readonly zone?: string
 }
 
-/** Intervals of `spanMs`, one after the other from the epoch, UTC: hours begin on the hour, days at midnight. */
-export function tumbling(spanMs: number, options: TumblingOptions): NamedWindow {
+/**
+ * Intervals of `spanMs`, one after the other from the epoch, UTC: hours begin on the hour, days at midnight.
+ *
+ * In a zone: intervals of so many local dates, counted from 1970-01-01, that begin at local midnight (the first one if the
+ * clocks show two, the first instant of the date if they show none), however long those days are.
+ */
+export function tumbling(
+  spanMs: number,
+  options: TumblingOptions,
+): Extract<WindowDefinition, { readonly kind: 'tumbling' }> {
   checkOptions('a tumbling window', options ?? {}, ['take', 'zone'])
   const { take, zone } = (options ?? {}) as Partial<TumblingOptions>
-  if (zone !== undefined && zone !== 'UTC') throw notYet(`a tumbling window in the zone ${JSON.stringify(zone)}`)
-  return checkedWindow({ kind: 'tumbling', spanMs, take: take as TumblingOptions['take'] })
+  const window = { kind: 'tumbling', spanMs, take: take as TumblingOptions['take'] } as const
+  if (zone === undefined || zone === 'UTC') return checkedWindow(window)
+  const { name, digest } = zoneOf(zone)
+  return checkedWindow({ ...window, zone: { name, digest } })
 }
+
+/**
+ * The windows [T - (i + 1) stepMs, T - i stepMs) within the last `spanMs`, at most 1,000: a feature over them is the list
+ * of its values on each, oldest first, null where it has none.
+ */
+export const series = (spanMs: number, stepMs: number): SeriesWindow =>
+  checkedWindow({ kind: 'series', spanMs, stepMs })
 
 /**
  * The maximal chain of visible events with gaps below `gapMs` that ends at the newest one; empty once T is `gapMs` or more
  * after that. It reaches no further back than the view's ttl.
  */
-export const session = (gapMs: number): NamedWindow => checkedWindow({ kind: 'session', gapMs })
+export const session = (gapMs: number): Extract<WindowDefinition, { readonly kind: 'session' }> =>
+  checkedWindow({ kind: 'session', gapMs })
 
 /** Windows and functions that the design has and this version refuses, so that using one says so. */
 const later =
@@ -200,7 +268,6 @@ const later =
   (..._arguments: readonly unknown[]): never => {
     throw notYet(what)
   }
-export const series = later('series')
 export const topN = later('topN')
 export const quantile = later('quantile')
 export const approxDistinctCount = later('approxDistinctCount')

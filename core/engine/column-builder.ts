@@ -1,8 +1,8 @@
 import type { ErrorCode } from '../errors.ts'
-import type { ScalarType } from '../event/types.ts'
+import type { Scalar, ScalarType } from '../event/types.ts'
 import { Status, type FeatureColumn, type ScalarValues, type StatusCode, type ValueType } from './feature-column.ts'
 
-type Item = string | boolean | number | bigint
+type Item = Exclude<Scalar, null>
 
 export function emptyValues(type: ScalarType, rows: number): ScalarValues {
   switch (type) {
@@ -44,7 +44,7 @@ export class ColumnBuilder {
   readonly #counts: boolean
   readonly #statuses: Uint8Array
   readonly #scalars: ScalarValues | null
-  readonly #lists: (readonly Item[] | undefined)[]
+  readonly #lists: (readonly Scalar[] | undefined)[]
   readonly #errors: { row: number; code: ErrorCode }[] = []
 
   constructor(
@@ -62,7 +62,7 @@ export class ColumnBuilder {
     this.#counts = column.counts === true
     this.#statuses = new Uint8Array(rows).fill(Status.NOT_FOUND)
     this.#scalars = column.type.kind === 'scalar' ? emptyValues(column.type.type, rows) : null
-    this.#lists = column.type.kind === 'list' ? new Array<readonly Item[] | undefined>(rows) : []
+    this.#lists = column.type.kind === 'list' ? new Array<readonly Scalar[] | undefined>(rows) : []
   }
 
   setStatus(row: number, status: StatusCode): void {
@@ -79,7 +79,8 @@ export class ColumnBuilder {
     put(this.#scalars as ScalarValues, row, value)
   }
 
-  setList(row: number, items: readonly Item[]): void {
+  /** Items may be null. */
+  setList(row: number, items: readonly Scalar[]): void {
     this.#statuses[row] = Status.PRESENT
     this.#lists[row] = items
   }
@@ -103,8 +104,15 @@ export class ColumnBuilder {
     let total = 0
     for (let row = 0; row < rows; row++) ends[row] = total += this.#lists[row]?.length ?? 0
     const items = emptyValues((this.#type as { of: ScalarType }).of, total)
+    let itemNulls: Uint8Array | null = null
     let at = 0
-    for (const list of this.#lists) for (const item of list ?? []) put(items, at++, item)
-    return { type: 'list', ends, items }
+    for (const list of this.#lists) {
+      for (const item of list ?? []) {
+        if (item === null) (itemNulls ??= new Uint8Array(total))[at] = 1
+        else put(items, at, item)
+        at++
+      }
+    }
+    return { type: 'list', ends, items, itemNulls }
   }
 }

@@ -1,5 +1,5 @@
 import type { ErrorCode } from '../errors.ts'
-import type { ScalarType } from '../event/types.ts'
+import type { Scalar, ScalarType } from '../event/types.ts'
 
 /** How a value came to be. The names are the wire names; the numbers are the wire numbers. */
 export const Status = { PRESENT: 1, NULL: 2, NOT_FOUND: 3, EXPIRED: 4, OVERFLOW: 5, STALE: 6, ERROR: 7 } as const
@@ -30,11 +30,13 @@ export type ScalarValues =
   | { readonly type: 'bool'; readonly values: Uint8Array }
   | { readonly type: 'string'; readonly values: string[] }
 
-/** Lists by row: row i holds items[ends[i - 1] ?? 0 .. ends[i]). Items are never null. */
+/** Lists by row: row i holds items[ends[i - 1] ?? 0 .. ends[i]). */
 export interface ListValues {
   readonly type: 'list'
   readonly ends: Int32Array
   readonly items: ScalarValues
+  /** 1 where an item is null, by item; null where none is. Only lists over a series have nulls. */
+  readonly itemNulls: Uint8Array | null
 }
 
 /** One feature for every row of a reply or a training set. */
@@ -53,9 +55,9 @@ export interface FeatureColumn {
 }
 
 /** A value as people see it: int64 a bigint, a list an array, absent null. */
-export type FeatureValue = string | boolean | number | bigint | null | readonly (string | boolean | number | bigint)[]
+export type FeatureValue = Scalar | readonly Scalar[]
 
-function scalarAt(values: ScalarValues, index: number): string | boolean | number | bigint {
+function scalarAt(values: ScalarValues, index: number): Exclude<Scalar, null> {
   switch (values.type) {
     case 'bool':
       return values.values[index] === 1
@@ -78,7 +80,8 @@ export function valueAt(column: FeatureColumn, row: number): FeatureValue {
   const values = column.values
   if (values.type !== 'list') return scalarAt(values, row)
   const from = row === 0 ? 0 : (values.ends[row - 1] as number)
-  const list: (string | boolean | number | bigint)[] = []
-  for (let index = from; index < (values.ends[row] as number); index++) list.push(scalarAt(values.items, index))
+  const list: Scalar[] = []
+  for (let index = from; index < (values.ends[row] as number); index++)
+    list.push(values.itemNulls?.[index] === 1 ? null : scalarAt(values.items, index))
   return list
 }

@@ -1,4 +1,4 @@
-import { ttlStart, windowEnd, windowStart, type AsOf } from '../asof/visible.ts'
+import { seriesParts, ttlStart, windowEnd, windowStart, type AsOf } from '../asof/visible.ts'
 import type { AggregationDefinition, WindowDefinition } from '../definition/types.ts'
 import {
   meanOfBigIntegers,
@@ -8,6 +8,7 @@ import {
   varianceOfBigIntegers,
   varianceOfIntegers,
 } from '../number/integer-moments.ts'
+import type { Scalar } from '../event/types.ts'
 import { ColumnBuilder } from './column-builder.ts'
 import { Status } from './feature-column.ts'
 import type { FeaturePlan, InputPlan, ViewPlan } from './plan.ts'
@@ -40,11 +41,12 @@ interface Group {
   readonly extremes: boolean
   readonly sums: boolean
   readonly squares: boolean
+  /** Over a series: where its parts end before T, oldest first, milliseconds; null for one window. */
+  readonly partEnds: readonly number[] | null
 }
 
-type Item = string | boolean | number | bigint
 /** A value, null for SQL's null, or OVERFLOW. */
-type Finished = Item | readonly Item[] | null | typeof overflow
+type Finished = Scalar | readonly Scalar[] | typeof overflow
 const overflow = Symbol('OVERFLOW')
 
 /** `count` over an input counts where it is not null. */
@@ -130,11 +132,39 @@ export class ViewFinisher {
     for (const group of this.#groups) {
       const lo = this.#los[group.window] as number
       const hi = this.#his[group.window] as number
-      this.#gather(group, events, lo, hi, knownAsOfMs)
-      for (const { at, plan: feature } of group.members)
-        put(builders[at] as ColumnBuilder, row, this.#valueOf(feature, group, events, lo, hi, knownAsOfMs))
+      if (group.partEnds === null) {
+        this.#gather(group, events, lo, hi, knownAsOfMs)
+        for (const { at, plan: feature } of group.members)
+          put(builders[at] as ColumnBuilder, row, this.#valueOf(feature, group, events, lo, hi, knownAsOfMs))
+      } else this.#finishSeries(group, group.partEnds, events, lo, asOf, builders, row)
     }
     return true
+  }
+
+  /** A series is its group finished once per part; the parts follow one another from cursor `lo` on. */
+  #finishSeries(
+    group: Group,
+    partEnds: readonly number[],
+    events: EntityEvents,
+    lo: number,
+    { asOfMs, knownAsOfMs }: AsOf,
+    builders: readonly ColumnBuilder[],
+    row: number,
+  ): void {
+    const lists = group.members.map((): Finished[] => [])
+    let from = lo
+    for (const endsBeforeMs of partEnds) {
+      const to = events.state.events.lowerBound(events.entity, asOfMs - endsBeforeMs)
+      this.#gather(group, events, from, to, knownAsOfMs)
+      group.members.forEach(({ plan: feature }, index) =>
+        lists[index]?.push(this.#valueOf(feature, group, events, from, to, knownAsOfMs)),
+      )
+      from = to
+    }
+    group.members.forEach(({ at }, index) => {
+      const list = lists[index] as Finished[]
+      put(builders[at] as ColumnBuilder, row, list.includes(overflow) ? overflow : (list as readonly Scalar[]))
+    })
   }
 
   /** Sets the cursors [lo, hi) of every window that a feature asks for; `end` is the first event at or after T. */
@@ -235,7 +265,9 @@ function groupOf(plan: ViewPlan, members: readonly { readonly at: number; readon
     if (type === 'int64') return 'big'
     return 'floats'
   })()
-  return { window, input, members, numbers, extremes, sums, squares }
+  const asked = plan.windows[window] as WindowDefinition
+  const partEnds = asked.kind === 'series' ? seriesParts(asked).map((part) => -windowEnd(0, part)) : null
+  return { window, input, members, numbers, extremes, sums, squares, partEnds }
 }
 
 function put(builder: ColumnBuilder, row: number, value: Finished): void {
@@ -287,7 +319,7 @@ function bigValue(
   { n, sum, squares, min, max }: BigTally,
   { type }: InputPlan,
 ): Finished {
-  const own = (value: bigint): Item => (type === 'int64' ? value : Number(value))
+  const own = (value: bigint): Scalar => (type === 'int64' ? value : Number(value))
   switch (name) {
     case 'min':
       return n === 0 ? null : own(min)

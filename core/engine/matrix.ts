@@ -54,7 +54,8 @@ export function matrixSpec(catalog: Catalog, service: ServiceDefinition): Matrix
     if (!isNumeric(scalar)) omitted.push({ name, type: scalar })
     else if (type.kind === 'scalar') inputs.push({ kind: 'feature', name, feature, fingerprint, fromEnd: null })
     else {
-      const n = featureOf(catalog, reference).aggregation.n ?? 1
+      const { aggregation, window } = featureOf(catalog, reference)
+      const n = window.kind === 'series' ? window.spanMs / window.stepMs : (aggregation.n ?? 1)
       for (let item = 0; item < n; item++)
         inputs.push({ kind: 'feature', name: `${name}[${item}]`, feature, fingerprint, fromEnd: n - item })
     }
@@ -75,8 +76,9 @@ export function matrixSpec(catalog: Catalog, service: ServiceDefinition): Matrix
 /**
  * The values of the inputs, `rows x inputs`, row-major.
  *
- * Values: a value rounded to float32, bools 0 and 1; NaN where there is none or float32 holds none (an infinity). A list
- *         stands at the right, newest last. A count of an entity never seen is 0.
+ * Values: a value rounded to float32, bools 0 and 1; NaN where there is none, a null item included, or float32 holds none
+ *         (an infinity). A list stands at the right, newest last. A count of an entity never seen is 0, a series of counts
+ *         of one NaN.
  * Errors: FS_INTERNAL when a column of the spec is missing.
  */
 export function featureMatrix(
@@ -126,11 +128,12 @@ function fillScalars(into: Target, column: FeatureColumn, rows: number): void {
 
 function fillItems(into: Target, column: FeatureColumn, fromEnd: number, rows: number): void {
   if (column.values.type !== 'list') throw new FeatureStoreError('FS_INTERNAL', `${column.name} is no list`)
-  const { ends, items } = column.values
+  const { ends, items, itemNulls } = column.values
   for (let row = 0; row < rows; row++) {
     const item = (ends[row] as number) - fromEnd
     const start = row === 0 ? 0 : (ends[row - 1] as number)
-    if (hasValue(column.statuses[row] as number) && item >= start) put(into, row, Number(items.values[item]))
+    if (hasValue(column.statuses[row] as number) && item >= start && itemNulls?.[item] !== 1)
+      put(into, row, Number(items.values[item]))
   }
 }
 

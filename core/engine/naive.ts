@@ -9,13 +9,14 @@ import {
   happenedBefore,
   knownBy,
   refusal,
+  seriesParts,
   ttlStart,
   windowEnd,
   windowStart,
   type AsOf,
   type Ordered,
 } from '../asof/visible.ts'
-import type { FeatureDefinition, ViewDefinition, WindowDefinition } from '../definition/types.ts'
+import type { AggregationDefinition, FeatureDefinition, ViewDefinition, WindowDefinition } from '../definition/types.ts'
 import type { Scalar } from '../event/types.ts'
 import { interpret } from '../expression/interpret.ts'
 import { typeOf, type FieldScope } from '../expression/types.ts'
@@ -77,7 +78,8 @@ export function eventsInWindow<E extends Ordered>(
 /**
  * F(feature, entity, T, K, P) for the events of one entity: `accepted` as acceptedEvents gives them.
  *
- * Statuses in precedence: NOT_FOUND, EXPIRED, OVERFLOW, NULL, PRESENT.
+ * Statuses in precedence: NOT_FOUND, EXPIRED, OVERFLOW, NULL, PRESENT. A series of an entity with visible events is never
+ * NULL: its items are what the function gives on each part, OVERFLOW in one part is that of the whole.
  */
 export function naiveValue(
   view: ViewDefinition,
@@ -89,15 +91,32 @@ export function naiveValue(
   const { aggregation, window } = feature
   const counts = aggregation.function === 'count' || aggregation.function === 'distinctCount'
   const known = accepted.filter((event) => isKnown(event, asOf))
-  if (known.length === 0) return { status: Status.NOT_FOUND, value: counts ? 0n : null, events: [] }
+  if (known.length === 0)
+    return { status: Status.NOT_FOUND, value: counts && window.kind !== 'series' ? 0n : null, events: [] }
   const visible = known.filter((event) => event.eventTimeMs >= ttlStart(asOf.asOfMs, view.ttlMs))
   if (visible.length === 0) return { status: Status.EXPIRED, value: null, events: [] }
 
+  const over = (part: WindowDefinition): NaiveValue =>
+    aggregate(aggregation, fields, eventsInWindow(part, visible, asOf.asOfMs, view.ttlMs))
+  if (window.kind !== 'series') return over(window)
+  const parts = seriesParts(window).map(over)
+  const events = parts.flatMap((part) => part.events)
+  return parts.some(({ status }) => status === Status.OVERFLOW)
+    ? { status: Status.OVERFLOW, value: null, events }
+    : { status: Status.PRESENT, value: parts.map(({ value }) => value as Scalar), events }
+}
+
+/** What a function makes of the events of a window, in total order. */
+function aggregate(
+  aggregation: AggregationDefinition,
+  fields: FieldScope,
+  inWindow: readonly NaiveEvent[],
+): NaiveValue {
   const { input, where } = aggregation
   const algebra = aggregationOf(aggregation, input === null ? null : typeOf(input, fields))
   const events: NaiveEvent[] = []
   let accumulator = algebra.empty()
-  for (const event of eventsInWindow(window, visible, asOf.asOfMs, view.ttlMs)) {
+  for (const event of inWindow) {
     const field = (name: string): Scalar => event.fields[name] ?? null
     if (where !== undefined && interpret(where, field) !== true) continue
     const value = input === null ? null : interpret(input, field)
@@ -109,5 +128,5 @@ export function naiveValue(
   if (finished === overflow) return { status: Status.OVERFLOW, value: null, events }
   return finished === null
     ? { status: Status.NULL, value: null, events }
-    : { status: Status.PRESENT, value: finished as FeatureValue, events }
+    : { status: Status.PRESENT, value: finished, events }
 }

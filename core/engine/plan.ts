@@ -99,7 +99,7 @@ export function planView(catalog: Catalog, name: string, historyMs: number): Vie
       definition,
       reference: `${name}:${definition.name}`,
       fingerprint: featureFingerprint(catalog, reference),
-      valueType: valueTypeOf(aggregation, stream.fields),
+      valueType: valueTypeOf(definition, stream.fields),
       input,
       window: windowIndex,
     }

@@ -249,6 +249,7 @@ function viewSettings(catalog: Catalog, view: ViewDefinition): Part[] {
     setting('ttl', span(view.ttlMs)),
     setting('lateness', span(view.latenessMs)),
     setting('maxAhead', span(view.maxAheadMs)),
+    ...zoneData(view),
     ...(stream === undefined
       ? []
       : [
@@ -259,6 +260,18 @@ function viewSettings(catalog: Catalog, view: ViewDefinition): Part[] {
           }),
         ]),
   ]
+}
+
+/** Other time zone data is a change from outside, like one of the stream. */
+const zoneData = (view: ViewDefinition): Part[] => {
+  const zones = view.features.flatMap(({ window }) =>
+    window.kind === 'tumbling' && window.zone !== undefined ? [window.zone] : [],
+  )
+  return [...new Map(zones.map(({ name, digest }) => [name, digest]))].map(([name, digest]) => ({
+    group: 'upstream',
+    name: `time zone ${name}`,
+    text: `data ${digest}`,
+  }))
 }
 
 const viewFeatures = (view: ViewDefinition): Part[] =>

@@ -7,7 +7,7 @@ import {
 } from '../../core/engine/feature-column.ts'
 import type { Column, NullMask } from '../../core/event/types.ts'
 
-/** Lists by row, as a file holds them; items are never null. */
+/** Lists by row, as a file holds them. */
 export interface ListColumn extends ListValues {
   readonly nulls: NullMask
 }

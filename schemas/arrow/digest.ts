@@ -13,6 +13,8 @@ import { fileColumn, listStart, rowCountOf, valueTypeOf, type ListColumn, type N
  *
  *     float64 8 bytes (one NaN, one zero) | timestamp, int64 8 bytes | int32 4 bytes | bool 1 byte
  *     string  length:u32, UTF-8           | list  length:u32, items                  all little-endian
+ *
+ *     a list with null items:  ~length:i32, a byte an item (1: null), then the items that are not null
  */
 const blockRows = 65_536
 
@@ -129,8 +131,16 @@ function scalarWriter(column: ScalarValues | Exclude<Column, { type: 'string' }>
 function listWriter(list: ListColumn, sink: ByteSink): Put {
   const put = scalarWriter(list.items, sink)
   return (row) => {
+    const start = listStart(list, row)
     const end = list.ends[row] as number
-    sink.int32(end - listStart(list, row))
-    for (let item = listStart(list, row); item < end; item++) put(item)
+    const nulls = list.itemNulls?.subarray(start, end)
+    if (nulls?.includes(1) !== true) {
+      sink.int32(end - start)
+      for (let item = start; item < end; item++) put(item)
+      return
+    }
+    sink.int32(~(end - start))
+    sink.bytes(nulls)
+    for (let item = start; item < end; item++) if (nulls[item - start] !== 1) put(item)
   }
 }

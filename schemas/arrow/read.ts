@@ -21,7 +21,7 @@ export interface ArrowFile {
  * Types:  integers up to 32 bits to int32, uint32 and int64 to int64; floats to float64; bool; utf8, large utf8 and
  *         dictionaries of them to string; timestamps of any unit and dates to timestamp, in epoch milliseconds, cut off
  *         downwards; lists of these.
- * Errors: FS_FILE_INVALID for other bytes, other types, or a null inside a list.
+ * Errors: FS_FILE_INVALID for other bytes or other types.
  */
 export function readArrowFile(bytes: Uint8Array): ArrowFile {
   let table: Table
@@ -47,7 +47,7 @@ const invalid = (name: string, what: string): FeatureStoreError =>
 
 function columnOf(name: string, vector: Vector): FileColumn {
   const type: DataType = vector.type
-  const nulls = nullsOf(vector)
+  const nulls = nullsOf(vector.data)
   if (!DataType.isList(type)) return scalarColumn(scalarsOf(name, vector.data, type), nulls)
   const ends = new Int32Array(vector.length)
   const children: Data[] = []
@@ -61,15 +61,15 @@ function columnOf(name: string, vector: Vector): FileColumn {
     for (let index = 0; index < data.length; index++) ends[row++] = end + (offsets[index + 1] as number) - first
     end += (offsets[data.length] ?? first) - first
   }
-  if (children.some((child) => child.nullCount > 0)) throw invalid(name, 'has a null inside a list')
-  return { type: 'list', ends, items: scalarsOf(name, children, type.valueType as DataType), nulls }
+  const items = scalarsOf(name, children, type.valueType as DataType)
+  return { type: 'list', ends, items, itemNulls: nullsOf(children), nulls }
 }
 
-function nullsOf(vector: Vector): NullMask {
-  if (vector.nullCount === 0) return null
-  const nulls = new Uint8Array(vector.length)
+function nullsOf(chunks: readonly Data[]): NullMask {
+  if (chunks.every(({ nullCount }) => nullCount === 0)) return null
+  const nulls = new Uint8Array(lengthOf(chunks))
   let row = 0
-  for (const data of vector.data)
+  for (const data of chunks)
     for (let index = 0; index < data.length; index++) nulls[row++] = data.getValid(index) ? 0 : 1
   return nulls
 }

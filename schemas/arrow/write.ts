@@ -16,7 +16,6 @@ import {
   Utf8,
 } from 'apache-arrow'
 import { FeatureStoreError } from '../../core/errors.ts'
-import type { ScalarValues } from '../../core/engine/feature-column.ts'
 import type { Column, NullMask, ScalarType } from '../../core/event/types.ts'
 import {
   fileColumn,
@@ -160,56 +159,61 @@ function listData(list: ListColumn, from: number, to: number): Data {
     const size = (valueOffsets[row - from + 1] as number) - at
     for (let index = 0; index < size; index++) kept[at + index] = listStart(list, row) + index
   }
-  const child = itemData(list.items, kept)
+  const child = itemData(list, kept)
   const type = new List(new Field('item', scalarType(list.items.type), true))
   return makeData({ type, length: to - from, nullCount, nullBitmap, valueOffsets, child })
 }
 
-/** Items by index, none of them null. */
-function itemData(items: ScalarValues, indexes: Int32Array): Data {
-  const shape = { length: indexes.length, nullCount: 0, nullBitmap: null }
+/** Items by index. */
+function itemData({ items, itemNulls }: ListColumn, indexes: Int32Array): Data {
+  const length = indexes.length
+  const nulls = itemNulls === null ? null : gather(itemNulls, new Uint8Array(length), indexes, null)
+  const shape = { length, ...validity(nulls, 0, length) }
   switch (items.type) {
     case 'float64':
       return makeData({
         type: new Float64(),
         ...shape,
-        data: gather(items.values, new Float64Array(indexes.length), indexes),
+        data: gather(items.values, new Float64Array(length), indexes, nulls),
       })
     case 'timestamp': {
-      const data = int64OfDoubles(gather(items.values, new Float64Array(indexes.length), indexes))
+      const data = int64OfDoubles(gather(items.values, new Float64Array(length), indexes, nulls))
       return makeData({ type: new TimestampMillisecond('UTC'), ...shape, data })
     }
     case 'int32':
       return makeData({
         type: new Int32(),
         ...shape,
-        data: gather(items.values, new Int32Array(indexes.length), indexes),
+        data: gather(items.values, new Int32Array(length), indexes, nulls),
       })
     case 'int64':
       return makeData({
         type: new Int64(),
         ...shape,
-        data: gather(items.values, new BigInt64Array(indexes.length), indexes),
+        data: gather(items.values, new BigInt64Array(length), indexes, nulls),
       })
     case 'bool':
       return makeData({
         type: new Bool(),
         ...shape,
-        data: bitsOf(gather(items.values, new Uint8Array(indexes.length), indexes)),
+        data: bitsOf(gather(items.values, new Uint8Array(length), indexes, nulls)),
       })
     case 'string': {
-      const text = (at: number): string => items.values[indexes[at] as number] ?? ''
-      return makeData({ type: new Utf8(), ...shape, ...utf8Of(text, 0, indexes.length) })
+      const text = (at: number): string => (nulls?.[at] === 1 ? '' : (items.values[indexes[at] as number] ?? ''))
+      return makeData({ type: new Utf8(), ...shape, ...utf8Of(text, 0, length) })
     }
   }
 }
 
+/** Into zeros: what stands at a null stays behind. */
 function gather<T extends Float64Array | Int32Array | BigInt64Array | Uint8Array>(
   values: T,
   into: T,
   indexes: Int32Array,
+  nulls: NullMask,
 ): T {
-  for (let at = 0; at < indexes.length; at++) into[at] = values[indexes[at] as number] as never
+  for (let at = 0; at < indexes.length; at++)
+    if (nulls === null || nulls[at] === 0) into[at] = values[indexes[at] as number] as never
   return into
 }
 

@@ -8,8 +8,8 @@ const chunkRows = 4096
  * RFC 4180 CSV, but for line ends, which are LF as every other tool here writes them.
  *
  * Cells: doubles in the shortest digits that read back to the same bits; int64 in digits; timestamps in epoch
- *        milliseconds; true and false; lists as JSON arrays, int64 and non-finite items as strings; null as nothing, the
- *        empty string as "".
+ *        milliseconds; true and false; lists as JSON arrays, int64 and non-finite items as strings, null items as null;
+ *        null as nothing, the empty string as "".
  */
 export const writeCsv = (columns: readonly NamedColumn[]): string => [...csvChunks(columns)].join('')
 
@@ -55,7 +55,8 @@ function listCell(list: ListColumn): Cell {
   const item = jsonItem(list.items)
   return (row) => {
     const items: unknown[] = []
-    for (let at = listStart(list, row); at < (list.ends[row] as number); at++) items.push(item(at))
+    for (let at = listStart(list, row); at < (list.ends[row] as number); at++)
+      items.push(list.itemNulls?.[at] === 1 ? null : item(at))
     return quoted(JSON.stringify(items))
   }
 }

@@ -59,7 +59,8 @@ function scalarValuesFor(values: ScalarValues): ScalarOneof {
 function valuesFor(values: ScalarValues | ListValues): ValuesOneof {
   if (values.type !== 'list') return scalarValuesFor(values)
   const items = scalarValuesFor(values.items)
-  return { case: 'lists', value: create(ListsSchema, { ends: Array.from(values.ends), items }) }
+  const itemNulls = values.itemNulls === null ? {} : { itemNulls: values.itemNulls }
+  return { case: 'lists', value: create(ListsSchema, { ends: Array.from(values.ends), ...itemNulls, items }) }
 }
 
 export function toColumn(column: FeatureColumn): FeatureColumnMessage {
@@ -97,9 +98,11 @@ const broken = (message: string): FeatureStoreError => new FeatureStoreError('FS
 
 function valuesOf(values: ValuesOneof, name: string): ScalarValues | ListValues {
   if (values.case !== 'lists') return scalarValuesOf(values)
-  const { ends, items } = values.value
+  const { ends, items, itemNulls: nulls } = values.value
   if (items.case === undefined) throw broken(`${name} has lists without items`)
-  return { type: 'list', ends: Int32Array.from(ends), items: scalarValuesOf(items) }
+  // A copy, as of the statuses.
+  const itemNulls = nulls.length === 0 ? null : new Uint8Array(nulls)
+  return { type: 'list', ends: Int32Array.from(ends), items: scalarValuesOf(items), itemNulls }
 }
 
 /** Errors: FS_INTERNAL when the message contradicts itself. */
@@ -113,6 +116,8 @@ export function fromColumn(message: FeatureColumnMessage, rows: number): Feature
   if (count !== rows || statuses.length !== rows) throw broken(`${name} has ${count} values for ${rows} rows`)
   if (values.type === 'list' && (values.ends.at(-1) ?? 0) !== values.items.values.length)
     throw broken(`${name}: the lists do not end with their items`)
+  if (values.type === 'list' && values.itemNulls !== null && values.itemNulls.length !== values.items.values.length)
+    throw broken(`${name}: ${values.itemNulls.length} of ${values.items.values.length} items say whether they are null`)
   const type: ValueType =
     values.type === 'list' ? { kind: 'list', of: values.items.type } : { kind: 'scalar', type: values.type }
   const errors = message.errors.map(({ row, code }) => ({

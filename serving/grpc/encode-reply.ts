@@ -71,6 +71,7 @@ function writeValues(writer: ReverseWriter, values: ScalarValues | ListValues): 
   if (values.type !== 'list') return writeScalars(writer, values)
   const before = writer.written
   writeScalars(writer, values.items)
+  if (values.itemNulls !== null) packed(writer, 2, values.itemNulls)
   packed(writer, 1, values.ends)
   writer.close(listField, writer.written - before)
 }

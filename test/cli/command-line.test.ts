@@ -73,12 +73,10 @@ describe('the command line', () => {
         [withFeatures(features.replace('over(hours(1))', 'over(-5)')), 'FS_DEFINITION_INVALID', ['features.ts:', '-5']],
         [
           withFeatures(
-            features
-              .replace('n: count(),', 'n: count().over(series(days(1))),')
-              .replace('import { count,', 'import { count, series,'),
+            features.replace('n: count(),', 'n: topN(total, 3),').replace('import { count,', 'import { count, topN,'),
           ),
           'FS_NOT_YET',
-          ['series'],
+          ['topN'],
         ],
         [withFeatures(features.replace("key: ['sensor'],", "key: ['sensor'], id: 'note',")), 'FS_NOT_YET', ['id']],
         [

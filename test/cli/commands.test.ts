@@ -134,6 +134,9 @@ describe('a project of three partitions', () => {
             'by_sensor:sites_1d': '2',
             'by_site:n_1d': '3',
             'by_site:temperature_stddev_1d': 1,
+            'by_site:temperature_max_each': [null, 20.5, 21.5, 19.5],
+            'by_site:n_each': ['0', '1', '1', '1'],
+            'by_site:n_today': '3',
             below_limit: 100 - 2147483647,
           },
           statuses: expect.objectContaining({ 'by_sensor:total_sum': 'OVERFLOW', 'by_sensor:n': 'PRESENT' }) as unknown,
@@ -168,6 +171,9 @@ describe('a project of three partitions', () => {
         'by_sensor:sites_1d': '1',
         'by_site:n_1d': '3',
         'by_site:temperature_stddev_1d': 1,
+        'by_site:temperature_max_each': [null, 20.5, 21.5, 19.5],
+        'by_site:n_each': ['0', '1', '1', '1'],
+        'by_site:n_today': '3',
         below_limit: 90,
       })
       expect(asKnownThen.rows).toEqual(asServed.rows)
@@ -302,7 +308,7 @@ describe('a project of three partitions', () => {
           join(folder, out),
         ])
       const [csv, arrow, again] = [await build('set.csv'), await build('set.arrow'), await build('again.arrow')]
-      expect(csv).toMatchObject({ rows: 5, columns: 13 })
+      expect(csv).toMatchObject({ rows: 5, columns: 16 })
       expect(arrow.digest).toBe(csv.digest)
       expect(readFileSync(join(folder, 'again.arrow')).equals(readFileSync(join(folder, 'set.arrow')))).toBe(true)
       expect(again.digest).toBe(arrow.digest)

@@ -1,7 +1,7 @@
 /** A small project: sensors in three partitions, with nullable fields, int32 and int64, and known-at from the file. */
 import { projectOf } from './support.ts'
 
-export const features = `import { count, days, distinctCount, entity, float64, hours, int32, int64, last, lastN, max, mean, nullable, service, share, stddev, stream, string, sum, timestamp, view } from 'tidemark'
+export const features = `import { count, days, distinctCount, entity, float64, hours, int32, int64, last, lastN, max, mean, minutes, nullable, series, service, share, stddev, stream, string, sum, timestamp, tumbling, view } from 'tidemark'
 
 export const readings = stream('readings', {
   fields: {
@@ -47,6 +47,9 @@ export const bySite = view('by_site', {
   features: ({ temperature }) => ({
     n_1d: count().over(days(1)),
     temperature_stddev_1d: stddev(temperature).over(days(1)),
+    temperature_max_each: max(temperature).over(series(hours(2), minutes(30))),
+    n_each: count().over(series(hours(2), minutes(30))),
+    n_today: count().over(tumbling(days(1), { take: 'current', zone: 'Asia/Kolkata' })),
   }),
 })
 

@@ -3,6 +3,7 @@ import { buildCatalog } from '../../core/definition/catalog.ts'
 import { bool, float64, int32, int64, nullable, string, timestamp } from '../../core/definition/fields.ts'
 import {
   count,
+  days,
   distinctCount,
   last,
   lastN,
@@ -10,6 +11,7 @@ import {
   mean,
   min,
   rows,
+  series,
   session,
   stddev,
   sum,
@@ -85,9 +87,20 @@ const byWindow = view('by_window', {
     n_ok: count().where(ok),
     b_sum_if: sum(b).where(i.gt(0)),
     s_last2_ok: lastN(s, 2).where(ok).over(2_000),
+    n_series: count().over(series(3_000, 1_000)),
+    i_mean_series: mean(i).over(series(900, 300)),
+    s_last_series: last(s).over(series(900, 450)),
+    b_sum_series: sum(b).over(series(4_000, 1_000)),
+    i_mean_coarse: mean(i).over(700, { resolution: 500 }),
   }),
 })
-export const windows = service('windows', { features: [byWindow.all()] })
+/** Without ttl: days are longer than anything else here. */
+const byDay = view('by_day', {
+  from: events,
+  entity: who,
+  features: () => ({ n: count().over(tumbling(days(1), { take: 'current', zone: 'Asia/Kolkata' })) }),
+})
+export const windows = service('windows', { features: [byWindow.all(), byDay.all()] })
 
 export const everything = service('everything', {
   features: [byWho.all(), byPlace.all()],
@@ -113,6 +126,7 @@ export const catalog = buildCatalog([
   byWho,
   byPlace,
   byWindow,
+  byDay,
   windows,
   everything,
   risk,

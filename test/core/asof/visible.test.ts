@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { windowEnd, windowReachMs, windowStart } from '../../../core/asof/visible.ts'
+import { seriesParts, ttlMinMs, windowEnd, windowReachMs, windowStart } from '../../../core/asof/visible.ts'
 import type { WindowDefinition } from '../../../core/definition/types.ts'
 
 const hour = 3_600_000
@@ -15,6 +15,11 @@ describe('the event times of a window at T', () => {
   test.each<[string, WindowDefinition, number, number, number]>([
     ['sliding', { kind: 'sliding', spanMs: 10 }, 100, 90, 100],
     ['shifted', { kind: 'sliding', spanMs: 10, endsBeforeMs: 3 }, 100, 87, 97],
+    ['lowered to a resolution', { kind: 'sliding', spanMs: 10, resolutionMs: 7 }, 100, 84, 100],
+    ['which it is on', { kind: 'sliding', spanMs: 9, resolutionMs: 7 }, 100, 91, 100],
+    ['lowered before 1970', { kind: 'sliding', spanMs: 10, resolutionMs: 7 }, 5, -7, 5],
+    ['shifted and lowered', { kind: 'sliding', spanMs: 10, endsBeforeMs: 3, resolutionMs: 7 }, 100, 84, 97],
+    ['a series', { kind: 'series', spanMs: 12, stepMs: 4 }, 100, 88, 100],
     ['the current hour', current, at, at - hour / 2, at],
     ['the current hour as it begins is empty', current, at - hour / 2, at - hour / 2, at - hour / 2],
     ['the last hour', last, at, at - 1.5 * hour, at - 0.5 * hour],
@@ -33,5 +38,21 @@ describe('the event times of a window at T', () => {
       expect(windowReachMs(window, 30)).toBe(30)
       expect(windowReachMs(window, null)).toBe(Number.POSITIVE_INFINITY)
     }
+  })
+  test('never before the ttl, which a resolution need not fit', () => {
+    const window: WindowDefinition = { kind: 'sliding', spanMs: 10, resolutionMs: 7 }
+    expect([ttlMinMs(window), windowReachMs(window, null), windowReachMs(window, 12)]).toEqual([10, 17, 12])
+    expect(span(window, 100, 12)).toEqual([88, 100])
+    expect(span(window, 100, 16)).toEqual([84, 100])
+  })
+  test('of the parts of a series, oldest first: one begins where the other ends', () => {
+    const parts = (spanMs: number, stepMs: number) =>
+      seriesParts({ kind: 'series', spanMs, stepMs }).map((part) => span(part, 100))
+    expect(parts(12, 4)).toEqual([
+      [88, 92],
+      [92, 96],
+      [96, 100],
+    ])
+    expect(parts(5, 5)).toEqual([[95, 100]])
   })
 })

@@ -166,6 +166,27 @@ describe('windows and functions', () => {
     ['rows of too many', () => tidemark.rows(100_001)],
     ['rows that end before', () => count().over(tidemark.rows(1) as never, loose({ endsBefore: 1 }))],
     ['an option of windows that there is not', () => count().over(1, loose({ endBefore: 1 }))],
+    ...([0, -1, 1.5, Number.NaN, '0s', '-5m', '5 m', '1w', '61m', 'coarse', '', 3_600_001, null] as never[]).map(
+      (resolution): [string, () => unknown] => [
+        `a resolution of ${JSON.stringify(resolution)}`,
+        () => count().over(hours(1), { resolution }),
+      ],
+    ),
+    ['a series of nothing', () => tidemark.series(0, 1)],
+    ['a series that looks ahead', () => tidemark.series(-10, 5)],
+    ['a series without step', () => tidemark.series(hours(1), undefined as never)],
+    ['a series of no steps', () => tidemark.series(hours(1), 0)],
+    ['a series of steps back', () => tidemark.series(hours(1), -hours(1))],
+    ['a series of steps that do not divide it', () => tidemark.series(hours(1), hours(1) - 1)],
+    ['a series of steps longer than it', () => tidemark.series(hours(1), hours(2))],
+    ['a series of 1,001 windows', () => tidemark.series(1_001, 1)],
+    ['a series with a resolution', () => count().over(tidemark.series(2, 1) as never, loose({ resolution: '1s' }))],
+    ['rows with a resolution', () => count().over(tidemark.rows(1) as never, loose({ resolution: '1s' }))],
+    ['lastN over a series', () => lastN({ ast: null } as never, 2).over(tidemark.series(2, 1) as never)],
+    ['a zone that there is not', () => tidemark.tumbling(days(1), { take: 'last', zone: 'Europe/Atlantis' })],
+    ['a zone that is an offset', () => tidemark.tumbling(days(1), { take: 'last', zone: '+01:00' })],
+    ['a zone that is no text', () => tidemark.tumbling(days(1), { take: 'last', zone: 1 as never })],
+    ['hours of a zone', () => tidemark.tumbling(hours(36), { take: 'last', zone: 'Europe/Zurich' })],
     ['lastN of 0', () => lastN({ ast: null } as never, 0)],
     ['lastN of 1,001', () => lastN({ ast: null } as never, 1001)],
     ['lastN of 1.5', () => lastN({ ast: null } as never, 1.5)],
@@ -174,10 +195,7 @@ describe('windows and functions', () => {
   })
 
   const later: [string, () => unknown][] = [
-    ['resolution', () => count().over(hours(1), { resolution: '5m' })],
     ['the window "1h"', () => count().over('1h' as never)],
-    ['zone', () => count().over(tidemark.tumbling(days(1), { take: 'last', zone: 'Europe/Berlin' }))],
-    ['series', () => count().over(tidemark.series(hours(6), hours(1)))],
     ['topN', () => tidemark.topN('x', 3)],
     ['quantile', () => tidemark.quantile('x', 0.5)],
     ['approxDistinctCount', () => tidemark.approxDistinctCount('x')],
@@ -191,6 +209,25 @@ describe('windows and functions', () => {
 
   test("resolution: 'exact' is the default said aloud", () => {
     expect(count().over(1, { resolution: 'exact' }).window).toEqual({ kind: 'sliding', spanMs: 1 })
+  })
+  test('a resolution is a length, as text or in milliseconds; of 1 ms it is exact', () => {
+    const resolutionOf = (resolution: '5m' | number) =>
+      (count().over(days(1), { resolution }).window as { resolutionMs?: number }).resolutionMs
+    const texts = ['250ms', '30s', '5m', '1h', '1d'] as never[]
+    expect(texts.map(resolutionOf)).toEqual([250, 30_000, 300_000, 3_600_000, 86_400_000])
+    expect(resolutionOf(tidemark.minutes(5))).toBe(300_000)
+    expect(count().over(1, { resolution: 1 })).toEqual(count().over(1))
+  })
+  test("zone: 'UTC' is the default said aloud, another one is kept with the digest of its table", () => {
+    expect(tidemark.tumbling(days(1), { take: 'last', zone: 'UTC' })).toEqual(
+      tidemark.tumbling(days(1), { take: 'last' }),
+    )
+    expect(tidemark.tumbling(days(7), { take: 'last', zone: 'Europe/Zurich' })).toEqual({
+      kind: 'tumbling',
+      spanMs: days(7),
+      take: 'last',
+      zone: { name: 'Europe/Zurich', digest: expect.stringMatching(/^[0-9a-f]{16}$/) as string },
+    })
   })
   test('where goes before over or after it; of two conditions both must hold', () => {
     const { ok } = expressionsOf('stream s', { ok: bool() })
@@ -251,6 +288,7 @@ describe('a catalog', () => {
   const other = (options: object) => view('other', loose({ ...base, ...options }))
   const shares = (condition: (scope: never) => unknown) =>
     other({ features: (scope: never) => ({ f: tidemark.share(condition(scope) as never) }) })
+  const lastOf3 = { name: 'f', aggregation: lastN({ ast: { kind: 'field', name: 'n' } } as never, 3).aggregation }
   const lastHour = tidemark.tumbling(hours(1), { take: 'last' })
   const num = entity('num', { key: { n: int32() } })
   const num64 = entity('num64', { key: { n: int64() } })
@@ -288,6 +326,42 @@ describe('a catalog', () => {
       [events, who, other({ ttl: hours(1), features: () => ({ f: count().over(lastHour) }) })],
       'FS_DEFINITION_INVALID',
       /feature f: its window reaches 2h back, further than the ttl of 1h/,
+    ],
+    [
+      'a ttl shorter than a series',
+      [
+        events,
+        who,
+        other({ ttl: hours(1), features: () => ({ f: count().over(tidemark.series(hours(2), hours(1))) }) }),
+      ],
+      'FS_DEFINITION_INVALID',
+      /feature f: its window reaches 2h back, further than the ttl of 1h/,
+    ],
+    [
+      'a ttl shorter than two days of a zone',
+      [
+        events,
+        who,
+        other({
+          ttl: hours(47),
+          features: () => ({ f: count().over(tidemark.tumbling(days(1), { take: 'last', zone: 'Asia/Kolkata' })) }),
+        }),
+      ],
+      'FS_DEFINITION_INVALID',
+      /feature f: its window reaches 2d back, further than the ttl of 47h/,
+    ],
+    [
+      'a list over a series, as data',
+      [
+        events,
+        who,
+        {
+          ...counts,
+          features: [{ ...lastOf3, window: tidemark.series(2, 1) }],
+        },
+      ],
+      'FS_DEFINITION_INVALID',
+      /view counts: feature f: lastN over a series would be a list of lists/,
     ],
     [
       'a distinct count over sessions without bound',

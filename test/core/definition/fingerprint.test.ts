@@ -16,6 +16,7 @@ import {
   mean,
   min,
   rows,
+  series,
   session,
   stddev,
   tumbling,
@@ -89,6 +90,7 @@ const same: [string, Variant][] = [
   ['where the records lie', { streamKey: ['where'], partitions: 7 }],
   ['a default said aloud', { feature: ({ x }) => mean(x).over(3_600_000, { resolution: 'exact', endsBefore: 0 }) }],
 ]
+const zoned = tumbling(86_400_000, { take: 'current', zone: 'Asia/Tokyo' })
 const different: [string, Variant][] = [
   ['the stream', { stream: 't' }],
   ['the event time', { eventTime: 'seen' }],
@@ -107,6 +109,16 @@ const different: [string, Variant][] = [
   ['a condition', { feature: ({ x, z }) => over1h(mean(x).where(z) as never) }],
   ['another condition', { feature: ({ x, z }) => over1h(mean(x).where((z as BoolExpr).not()) as never) }],
   ['the type of what it reads', { ...conditional, fields: { z: nullable(bool()) } }],
+  ['a resolution', { feature: ({ x }) => mean(x).over(3_600_000, { resolution: '1m' }) }],
+  ['another resolution', { feature: ({ x }) => mean(x).over(3_600_000, { resolution: '2m' }) }],
+  ['a series', { feature: ({ x }) => mean(x).over(series(3_600_000, 60_000)) as never }],
+  ['another step', { feature: ({ x }) => mean(x).over(series(3_600_000, 120_000)) as never }],
+  ['a day', { feature: ({ x }) => mean(x).over(tumbling(86_400_000, { take: 'current' })) }],
+  ['a day in a zone', { feature: ({ x }) => mean(x).over(zoned) }],
+  [
+    'other data of the zone',
+    { feature: ({ x }) => mean(x).over({ ...zoned, zone: { name: 'Asia/Tokyo', digest: '0123456789abcdef' } }) },
+  ],
   ['rows', { feature: ({ x }) => mean(x).over(rows(5)) }],
   ['other rows', { feature: ({ x }) => mean(x).over(rows(6)) }],
   ['an aligned window', { feature: ({ x }) => mean(x).over(tumbling(3_600_000, { take: 'current' })) }],

@@ -10,6 +10,7 @@ import {
   model,
   nullable,
   rows,
+  series,
   service,
   share,
   stream,
@@ -117,6 +118,15 @@ describe('a view', () => {
     expect(() => buildCatalog([flights, origin, where])).toThrow(invalid(/where takes a bool, not int32/))
     // @ts-expect-error -- rows end at T
     expect(() => count().over(rows(3), { endsBefore: 1 })).toThrow(invalid(/has no option endsBefore/))
+    // @ts-expect-error -- 5m, not 5 minutes
+    expect(() => count().over(days(1), { resolution: '5 minutes' })).toThrow(invalid(/a resolution of "5 minutes"/))
+  })
+
+  test('a series of lists', () => {
+    // @ts-expect-error -- lastN is a list already
+    expect(() => view('v', { ...from, features: ({ delay }) => ({ l: lastN(delay, 3).over(series(2, 1)) }) })).toThrow(
+      invalid(/lastN over a series would be a list of lists/),
+    )
   })
 
   test('a feature that is no aggregation', () => {
@@ -158,6 +168,11 @@ describe('a service', () => {
     // @ts-expect-error -- a list has no arithmetic
     const s = service('s', { features, derive: ({ delays }) => ({ d: delays.last_3.add(1) }) })
     expect(() => buildCatalog([flights, origin, delays, s])).toThrow(invalid(/no field delays.last_3/))
+    const hourly = view('hourly', { ...from, features: () => ({ n: count().over(series(2, 1)) }) })
+    const each = [hourly.all()]
+    // @ts-expect-error -- nor has a series
+    const t = service('t', { features: each, derive: ({ hourly }) => ({ d: hourly.n.add(1) }) })
+    expect(() => buildCatalog([flights, origin, hourly, t])).toThrow(invalid(/no field hourly.n/))
   })
 
   test('a request field that there is not', () => {

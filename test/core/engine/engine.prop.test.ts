@@ -11,6 +11,7 @@ import {
   mean,
   min,
   rows,
+  series,
   session,
   share,
   stddev,
@@ -109,6 +110,12 @@ const everyFunction = (over: (feature: AnyFeature) => AnyFeature, where?: Condit
 
 const keyOf = (event: NaiveEvent): string => `${String(event.fields['who'])}/${String(event.fields['region'])}`
 
+/** Over a series; a list over its whole span, since it cannot be an item. */
+const seriesOf =
+  (spanMs: number, stepMs: number) =>
+  (feature: AnyFeature): AnyFeature =>
+    feature.aggregation.function === 'lastN' ? feature.over(spanMs) : feature.over(series(spanMs, stepMs))
+
 /** Splits the log into batches of consecutive records of one partition, in an interleaving that keeps each partition's order. */
 function cut(history: readonly NaiveEvent[], sizes: readonly number[]): NaiveEvent[][] {
   const queues = [0, 1, 2].map((partition) => history.filter((event) => event.partition === partition))
@@ -140,6 +147,15 @@ describe('the engine equals the naive twin, bit for bit', () => {
     ['over sessions of 1 ms', (feature) => feature.over(session(1))],
     ['over sessions of 60 ms', (feature) => feature.over(session(60)), ({ ok }) => ok],
     ['over sessions of 900 ms', (feature) => feature.over(session(900))],
+    ['over 2000 ms to 700 ms', (feature) => feature.over(2_000, { resolution: 700 }), ({ ok }) => ok],
+    [
+      'over 3000 ms ending 1000 ms before to 3000 ms',
+      (feature) => feature.over(3_000, { endsBefore: 1_000, resolution: 3_000 }),
+    ],
+    ['over 4 parts of 1000 ms', seriesOf(4_000, 1_000)],
+    ['over 7 parts of 300 ms where ok', seriesOf(2_100, 300), ({ ok }) => ok],
+    ['over 1 part of 900 ms', seriesOf(900, 900)],
+    ['over 40 parts of 1 ms', seriesOf(40, 1)],
     ['over lifetime where i > 0 or s is x', (feature) => feature, ({ i, s }) => i.gt(0).or(s.eq('x'))],
   ]
   const cases = windows.flatMap(([title, over, where], index) => {

@@ -4,7 +4,7 @@ import { Status, type FeatureColumn } from '../../../core/engine/feature-column.
 import { featureMatrix, matrixSpec } from '../../../core/engine/matrix.ts'
 import { referenceText } from '../../../core/definition/types.ts'
 import { featureValueType } from '../../../core/definition/catalog.ts'
-import { catalog, everything } from '../../training/support.ts'
+import { catalog, everything, windows } from '../../training/support.ts'
 
 const rows = 4
 const spec = matrixSpec(catalog, everything)
@@ -50,6 +50,15 @@ describe('the matrix of a service', () => {
     ])
   })
 
+  it('takes a series part by part, oldest first', () => {
+    const names = matrixSpec(catalog, windows).inputs.map(({ name }) => name)
+    expect(names.filter((name) => name.includes('series'))).toEqual([
+      ...[0, 1, 2].map((part) => `by_window__n_series[${part}]`),
+      ...[0, 1, 2].map((part) => `by_window__i_mean_series[${part}]`),
+      ...[0, 1, 2, 3].map((part) => `by_window__b_sum_series[${part}]`),
+    ])
+  })
+
   it('holds values in float32, NaN where there is none, 0 for counts of an entity never seen', () => {
     const matrix = featureMatrix(
       spec,
@@ -73,7 +82,7 @@ describe('the matrix of a service', () => {
           builder.setList(0, [1, 2, 3])
           builder.setList(1, [9])
           builder.setStatus(2, Status.NULL)
-          builder.setList(3, [7, 8])
+          builder.setList(3, [7, null])
         },
       }),
       request,
@@ -84,7 +93,7 @@ describe('the matrix of a service', () => {
     expect(inputs(matrix, 'by_who__ok_last')).toEqual([1, 0, NaN, NaN])
     expect(inputs(matrix, 'by_who__i_last3[0]')).toEqual([1, NaN, NaN, NaN])
     expect(inputs(matrix, 'by_who__i_last3[1]')).toEqual([2, NaN, NaN, 7])
-    expect(inputs(matrix, 'by_who__i_last3[2]')).toEqual([3, 9, NaN, 8])
+    expect(inputs(matrix, 'by_who__i_last3[2]')).toEqual([3, 9, NaN, NaN])
     expect(inputs(matrix, 'planned')).toEqual([1, NaN, 3, 4])
   })
 

@@ -10,6 +10,10 @@ const taken = (window: WindowDefinition, asOfMs: number) =>
 test.each<[string, WindowDefinition, number, number[]]>([
   ['all', { kind: 'lifetime' }, 41, [0, 1, 2, 3, 4]],
   ['a span holds its start and not its end', { kind: 'sliding', spanMs: 20, endsBeforeMs: 5 }, 45, [1, 2, 3]],
+  ['a resolution lowers the start', { kind: 'sliding', spanMs: 15, resolutionMs: 10 }, 41, [1, 2, 3, 4]],
+  ['not where it is on it', { kind: 'sliding', spanMs: 15, resolutionMs: 5 }, 45, [3, 4]],
+  ['nor the end', { kind: 'sliding', spanMs: 15, endsBeforeMs: 6, resolutionMs: 15 }, 41, [1, 2]],
+  ['a series takes what its parts take', { kind: 'series', spanMs: 20, stepMs: 5 }, 40, [1, 2, 3]],
   ['the last rows, in total order among equal times', { kind: 'rows', count: 3 }, 41, [2, 3, 4]],
   ['rows when there are fewer', { kind: 'rows', count: 9 }, 41, [0, 1, 2, 3, 4]],
   ['the interval that T lies in', { kind: 'tumbling', spanMs: 20, take: 'current' }, 41, [4]],

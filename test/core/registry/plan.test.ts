@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { buildCatalog } from '../../../core/definition/catalog.ts'
 import { int32, int64, nullable, string } from '../../../core/definition/fields.ts'
-import { count, days, hours, last, mean, minutes } from '../../../core/definition/functions.ts'
+import { count, days, hours, last, mean, minutes, tumbling } from '../../../core/definition/functions.ts'
 import { model, service } from '../../../core/definition/service.ts'
 import { entity, stream } from '../../../core/definition/stream.ts'
 import { view } from '../../../core/definition/view.ts'
@@ -148,4 +148,19 @@ test('a change that apply refuses is refused here', () => {
   expect(() => planText(buildCatalog([moved]), applied)).toThrow(
     expect.objectContaining({ code: 'FS_DEFINITION_INVALID' }),
   )
+})
+
+test('other time zone data is a change of the view, from outside', () => {
+  const daily = (digest?: string) => {
+    const window = tumbling(days(1), { take: 'last', zone: 'Europe/Zurich' })
+    const zone = { name: 'Europe/Zurich', digest: digest ?? window.zone?.digest ?? '' }
+    const features = () => ({ n: count().over({ ...window, zone }) })
+    return buildCatalog([flights, origin, view('daily', { from: flights, entity: origin, features })])
+  }
+  const digest = tumbling(days(1), { take: 'last', zone: 'Europe/Zurich' }).zone?.digest
+  expect(text(planText(daily(), apply(daily('0123456789abcdef'))))).toBe(`
+~ view daily: version 1 -> 2
+    ~ time zone Europe/Zurich  data 0123456789abcdef -> data ${digest}
+built from the log: view daily
+`)
 })

@@ -4,7 +4,7 @@ import type { ScalarType } from '../../../core/event/types.ts'
 import { listStart, scalarColumn, type FileColumn, type NamedColumn } from '../../../schemas/arrow/columns.ts'
 
 type Value = string | number | bigint | boolean
-export type Cell = Value | null | readonly Value[]
+export type Cell = Value | null | readonly (Value | null)[]
 
 const scalarTypes: readonly ScalarType[] = ['float64', 'timestamp', 'int32', 'int64', 'bool', 'string']
 
@@ -47,15 +47,22 @@ export function scalarCells(type: ScalarType, cells: readonly (Value | null)[], 
   )
 }
 
+/** `fillers` is what stands in null lists, `filler` in null items. */
 export function listCells(
   of: ScalarType,
-  cells: readonly (readonly Value[] | null)[],
+  cells: readonly (readonly (Value | null)[] | null)[],
   fillers: readonly Value[],
+  filler: Value,
 ): FileColumn {
   const full = cells.map((cell) => cell ?? fillers)
   let end = 0
   const ends = Int32Array.from(full, ({ length }) => (end += length))
-  return { type: 'list', ends, items: scalars(of, full.flat()), nulls: maskOf(cells) }
+  const flat = full.flat()
+  const items = scalars(
+    of,
+    flat.map((item) => item ?? filler),
+  )
+  return { type: 'list', ends, items, itemNulls: maskOf(flat), nulls: maskOf(cells) }
 }
 
 export interface Drawn {
@@ -70,7 +77,10 @@ export const drawnColumns: fc.Arbitrary<Drawn> = fc.integer({ min: 0, max: 20 })
   const each = scalarTypes.map((type) => {
     const value = scalarOf[type]
     const cells = fc.array(fc.option(value), { minLength: rows, maxLength: rows })
-    const lists = fc.array(fc.option(fc.array(value, { maxLength: 4 })), { minLength: rows, maxLength: rows })
+    const lists = fc.array(fc.option(fc.array(fc.option(value), { maxLength: 4 })), {
+      minLength: rows,
+      maxLength: rows,
+    })
     return fc.tuple(fc.constant(type), cells, lists, value, value)
   })
   return fc.tuple(...each).map((drawn) => {
@@ -82,9 +92,9 @@ export const drawnColumns: fc.Arbitrary<Drawn> = fc.integer({ min: 0, max: 20 })
       cells[names[0]] = scalar
       cells[names[1]] = list
       columns.push({ name: names[0], column: scalarCells(type, scalar, one) })
-      columns.push({ name: names[1], column: listCells(type, list, [one]) })
+      columns.push({ name: names[1], column: listCells(type, list, [one], one) })
       otherwise.push({ name: names[0], column: scalarCells(type, scalar, two) })
-      otherwise.push({ name: names[1], column: listCells(type, list, []) })
+      otherwise.push({ name: names[1], column: listCells(type, list, [], two) })
     }
     return { cells, columns, otherwise }
   })
@@ -97,7 +107,7 @@ const itemsOf = (items: ScalarValues): Value[] =>
 export function cellsOf(column: FileColumn): Cell[] {
   const isNull = (row: number): boolean => column.nulls?.[row] === 1
   if (column.type === 'list') {
-    const items = itemsOf(column.items)
+    const items = itemsOf(column.items).map((item, at) => (column.itemNulls?.[at] === 1 ? null : item))
     return Array.from(column.ends, (end, row) => (isNull(row) ? null : items.slice(listStart(column, row), end)))
   }
   if (column.type === 'string')

@@ -61,7 +61,7 @@ test('large files are cut into record batches, which the digest does not see', (
   const items = { type: 'int32' as const, values: Int32Array.from({ length: 2 * rows }, (_, index) => index) }
   const columns: NamedColumn[] = [
     { name: 'x', column: { type: 'float64', values, nulls } },
-    { name: 'pairs', column: { type: 'list', ends, items, nulls } },
+    { name: 'pairs', column: { type: 'list', ends, items, itemNulls: null, nulls } },
   ]
   const bytes = writeArrowFile(columns, {})
   const table = tableFromIPC(bytes)
@@ -99,9 +99,15 @@ test('the digest tells apart names, types, values, nulls and the bounds of lists
     name,
     column: { type: 'float64', values: Float64Array.from(values), nulls: nulls && Uint8Array.from(nulls) },
   })
-  const list = (ends: number[]): NamedColumn => ({
+  const list = (ends: number[], itemNulls: number[] | null = null): NamedColumn => ({
     name: 'a',
-    column: { type: 'list', ends: Int32Array.from(ends), items: { type: 'string', values: ['x', 'y'] }, nulls: null },
+    column: {
+      type: 'list',
+      ends: Int32Array.from(ends),
+      items: { type: 'string', values: ['x', 'y'] },
+      itemNulls: itemNulls && Uint8Array.from(itemNulls),
+      nulls: null,
+    },
   })
   const int32: NamedColumn = { name: 'a', column: { type: 'int32', values: Int32Array.of(1, 2), nulls: null } }
   const digests = [
@@ -115,11 +121,16 @@ test('the digest tells apart names, types, values, nulls and the bounds of lists
     [int32],
     [list([1, 2])],
     [list([0, 2])],
+    [list([0, 2], [0, 1])],
+    [list([0, 2], [1, 0])],
+    [list([0, 2], [1, 1])],
     [],
   ].map(contentDigest)
   expect(new Set(digests).size).toBe(digests.length)
   expect(contentDigest([column('a', [-0, Number.NaN])])).toBe(contentDigest([column('a', [0, -Number.NaN])]))
+  expect(contentDigest([list([1, 2], [0, 0])])).toBe(contentDigest([list([1, 2])]))
   // Pinned: a digest is compared with one that another version has written.
+  expect(digests[8]).toBe('db34a374778a33f897b09daffb8eb4ede5050818dc90fd27ee426c6ee0c9fac9')
   expect(digests[0]).toBe('a14118d61a287f31c46e980447f81a6afa870ceff942dcf9012aca8b93a5f526')
 })
 

@@ -61,12 +61,12 @@ test('values are written exactly', () => {
     { name: 'at', column: scalarCells('timestamp', [1577836800000, -1, null], 9) },
     { name: 'yes', column: scalarCells('bool', [true, false, null], true) },
     { name: 's', column: scalarCells('string', ['', 'a "b"\n', null], 'z') },
-    { name: 'l', column: listCells('int64', [[1n, 2n], [], null], [9n]) },
-    { name: 'd', column: listCells('float64', [[0.5, Number.NaN], [1e21], null], [9]) },
+    { name: 'l', column: listCells('int64', [[1n, null, 2n], [], null], [9n], 9n) },
+    { name: 'd', column: listCells('float64', [[0.5, Number.NaN], [1e21], null], [9], 9) },
   ]
   expect(writeCsv(columns)).toBe(
     'x,"n, m",at,yes,s,l,d\n' +
-      '0.30000000000000004,-9223372036854775808,1577836800000,true,"","[""1"",""2""]","[0.5,""NaN""]"\n' +
+      '0.30000000000000004,-9223372036854775808,1577836800000,true,"","[""1"",null,""2""]","[0.5,""NaN""]"\n' +
       '0,9223372036854775807,-1,false,"a ""b""\n",[],[1e+21]\n' +
       ',,,,,,\n',
   )

@@ -31,7 +31,14 @@ const values = (rows: number): fc.Arbitrary<FeatureColumn['values']> =>
     fc.array(fc.nat({ max: 3 }), exactly(rows)).chain((counts) => {
       let end = 0
       const ends = Int32Array.from(counts, (count) => (end += count))
-      return scalars(end).map((items) => ({ type: 'list' as const, ends, items }))
+      // No item, no mask: on the wire they are one.
+      const masks = end === 0 ? fc.constant(null) : fc.option(fc.array(fc.nat({ max: 1 }), exactly(end)))
+      return fc.tuple(scalars(end), masks).map(([items, mask]) => ({
+        type: 'list' as const,
+        ends,
+        items,
+        itemNulls: mask && Uint8Array.from(mask),
+      }))
     }),
   )
 

@@ -120,6 +120,12 @@ describe('explain', () => {
     ])
     const over = await explain('people:i_last_session', { asOfMs: 8_250, knownAsOfMs: 9_000 })
     expect([over.events, over.window]).toEqual([[], [8_250, 8_250]])
+    const series = await explain('people:i_last_series', { asOfMs: 8_450, knownAsOfMs: 9_000 })
+    expect([series.value, series.events.map(({ offset }) => offset), series.window]).toEqual([
+      [null, 3, null],
+      [4, 3],
+      [7_550, 8_450],
+    ])
     const { status, excluded } = await explain('places:i_mean_ok')
     expect([status, excluded.notWhere, excluded.nullInput]).toEqual([Status.NULL, 3, 0])
   })

@@ -6,6 +6,7 @@ import { buildCatalog } from '../../../core/definition/catalog.ts'
 import { bool, float64, int32, int64, nullable, string, timestamp } from '../../../core/definition/fields.ts'
 import {
   count,
+  days,
   distinctCount,
   first,
   last,
@@ -13,6 +14,7 @@ import {
   max,
   mean,
   rows,
+  series,
   share,
   session,
   stddev,
@@ -71,6 +73,9 @@ export const places = view('places', {
     i_mean_last: mean(i).over(tumbling(1_500, { take: 'last' })),
     n_session: count().over(session(400)),
     i_mean_ok: mean(i).where(ok).over(2_000),
+    n_series: count().over(series(4_000, 1_000)),
+    b_sum_series: sum(b).over(series(2_000, 500)),
+    f_sum_coarse: sum(f).over(1_500, { resolution: 1_000 }),
   }),
 })
 export const people = view('people', {
@@ -87,6 +92,9 @@ export const people = view('people', {
     n_current: count().over(tumbling(1_000, { take: 'current' })),
     i_last_session: last(i).over(session(150)),
     n_ok: count().where(ok).over(1_000),
+    i_last_series: last(i).over(series(900, 300)),
+    f_max_coarse: max(f).over(500, { endsBefore: 200, resolution: 400 }),
+    n_zoned: count().over(tumbling(days(1), { take: 'current', zone: 'Europe/Zurich' })),
   }),
 })
 const risk = service('risk', {

@@ -164,7 +164,7 @@ export declare type Timestamps = Message<"tidemark.v1.Timestamps"> & {
 export declare const TimestampsSchema: GenMessage<Timestamps>;
 
 /**
- * Row i holds items[ends[i - 1] .. ends[i]), the first row starts at 0. Items are never null.
+ * Row i holds items[ends[i - 1] .. ends[i]), the first row starts at 0.
  *
  * @generated from message tidemark.v1.Lists
  */
@@ -173,6 +173,13 @@ export declare type Lists = Message<"tidemark.v1.Lists"> & {
    * @generated from field: repeated sfixed32 ends = 1;
    */
   ends: number[];
+
+  /**
+   * One byte per item, 1 where it is null (the type's zero stands there); empty where none is.
+   *
+   * @generated from field: bytes item_nulls = 2;
+   */
+  itemNulls: Uint8Array;
 
   /**
    * Numbered as in FeatureColumn.
