@@ -1,15 +1,20 @@
 import { refusal } from '../core/asof/visible.ts'
+import { defaultOp, isCorrectable } from '../core/definition/corrections.ts'
 import { EntityColumns, newTables, type InputColumn, type InputValues } from '../core/engine/entity-columns.ts'
 import type { Interner } from '../core/engine/interner.ts'
 import type { InputPlan, ViewPlan } from '../core/engine/plan.ts'
+import { RecordIdentities, untilsOf } from '../core/engine/record-untils.ts'
 import { ViewEngine } from '../core/engine/view-engine.ts'
 import type { Column } from '../core/event/types.ts'
 import { compileInput } from '../core/engine/compile-input.ts'
-import type { StreamEvents } from './total-order.ts'
+import { placesOf, type StreamEvents } from './total-order.ts'
 
 /**
  * The whole history of one view, by entity. One array a column holds the events of all entities, those of an entity side
  * by side in total order; an entity's columns are windows onto it.
+ *
+ * Where records can take back others (core/asof/corrections.ts), those that never count are left out, and each entity has
+ * the `untils` of the others; null where all of them stand.
  *
  *     entity     |  0           |  1     |  2                  …
  *     slot       0              n0       n0 + n1
@@ -44,7 +49,7 @@ export class ViewHistory {
 
   #layOut(events: StreamEvents): EntityColumns[] {
     const { plan } = this
-    const owners = this.#owners(events)
+    const { owners, untils: untilsByRow } = this.#owners(events)
     const starts = startsOf(owners, this.#engine.entityCount)
     const slots = slotsOf(owners, events.order, starts)
     const count = starts[starts.length - 1] as number
@@ -52,6 +57,8 @@ export class ViewHistory {
     const knowns = new Float64Array(count)
     scatterFloats(events.times, 0, slots, times)
     scatterFloats(events.knowns, 0, slots, knowns)
+    const untils = untilsByRow === null ? null : new Float64Array(count)
+    if (untils !== null) scatterFloats(untilsByRow as Float64Array, 0, slots, untils)
     const tables = newTables(plan.inputs)
     const inputs = plan.inputs.map((input, index) => inputOf(plan, input, events, slots, count, tables[index] ?? null))
     const entities: EntityColumns[] = []
@@ -62,6 +69,7 @@ export class ViewHistory {
       const columns = new EntityColumns(plan.inputs, 0, tables)
       columns.times = times.subarray(from, to)
       columns.knowns = knowns.subarray(from, to)
+      if (untils?.subarray(from, to).some(Number.isFinite) === true) columns.untils = untils.subarray(from, to)
       columns.end = to - from
       inputs.forEach(({ values, nulls }, index) => {
         const input = columns.inputs[index] as InputColumn
@@ -73,14 +81,24 @@ export class ViewHistory {
     return entities
   }
 
-  /** The entity of each event, -1 where the view does not take it. */
-  #owners({ batches, starts, rows, times, knowns }: StreamEvents): Int32Array {
-    const { view } = this.plan
+  /** The entity of each event, -1 where the view does not take it or it never counts; and until when it counts. */
+  #owners(events: StreamEvents): { readonly owners: Int32Array; readonly untils: Float64Array | null } {
+    const { batches, starts, rows, times, knowns } = events
+    const { view, stream } = this.plan
     const owners = new Int32Array(rows)
     batches.forEach((batch, index) => owners.set(this.#engine.resolve(batch), starts[index]))
-    for (let row = 0; row < rows; row++)
-      if (refusal(times[row] as number, knowns[row] as number, view) !== null) owners[row] = -1
-    return owners
+    if (!isCorrectable(stream)) {
+      for (let row = 0; row < rows; row++)
+        if (refusal(times[row] as number, knowns[row] as number, view) !== null) owners[row] = -1
+      return { owners, untils: null }
+    }
+    const identities = new Int32Array(rows)
+    const codes = new RecordIdentities(stream)
+    batches.forEach((batch, index) => identities.set(codes.codes(batch), starts[index]))
+    const records = { eventTimes: times, knownAts: knowns, ...placesOf(events, defaultOp(stream)) }
+    const untils = untilsOf(stream, view, records, identities, owners)
+    for (let row = 0; row < rows; row++) if (untils[row] === Number.NEGATIVE_INFINITY) owners[row] = -1
+    return { owners, untils }
   }
 }
 

@@ -54,6 +54,11 @@ export class EntityColumns {
   knowns: Float64Array
   partitions: Int32Array
   offsets: Float64Array
+  /**
+   * Moments from which each event no longer counts, +Infinity for one that stands; null where none is taken back. Only of
+   * histories that take no more events (training/view-history.ts).
+   */
+  untils: Float64Array | null = null
   readonly inputs: InputColumn[]
   /** Newest event time among pruned events, -Infinity when none was. */
   prunedNewestMs = Number.NEGATIVE_INFINITY

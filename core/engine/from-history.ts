@@ -1,28 +1,67 @@
 import { refusal } from '../asof/visible.ts'
-import type { EventHistory } from '../ports/offline-store.ts'
+import { isCorrectable } from '../definition/corrections.ts'
+import { FeatureStoreError } from '../errors.ts'
+import { scalarAt } from '../event/column.ts'
+import { encodeKey } from '../event/key.ts'
+import type { Column } from '../event/types.ts'
+import type { EventHistory, EventQuery } from '../ports/offline-store.ts'
 import { compileInput } from './compile-input.ts'
 import { EntityColumns, newTables, setInput, type InputColumn } from './entity-columns.ts'
 import type { Interner } from './interner.ts'
 import type { ViewPlan } from './plan.ts'
+import { RecordIdentities, untilsOf } from './record-untils.ts'
+
+/** What was asked of the offline store: whose events, and when they happened. */
+export type HistoryAsked = Pick<EventQuery, 'key' | 'fromMs' | 'toMs'>
 
 /**
- * The columns of one entity from its events in the offline store: the same F as online, from the full history.
+ * The columns of one entity from its events in the offline store: the same F as online, from the full history. Of records
+ * that others take back, `history` holds only what was known by K, so what counts at K is what stands.
  */
-export function columnsFromHistory(plan: ViewPlan, history: EventHistory): EntityColumns {
+export function columnsFromHistory(plan: ViewPlan, history: EventHistory, asked: HistoryAsked): EntityColumns {
   const tables = newTables(plan.inputs)
   const entity = new EntityColumns(plan.inputs, history.count, tables)
   const columns = plan.inputs.map((input) => compileInput(input, plan.fields)(history.columns, history.count))
   const translations = columns.map((column, index) =>
     column.type === 'string' ? (tables[index] as Interner).translation(column.table) : null,
   )
+  const stands = isCorrectable(plan.stream) ? standing(plan, history, asked) : null
   for (let row = 0; row < history.count; row++) {
     const time = history.eventTimes[row] as number
     const known = history.knownAts[row] as number
-    if (refusal(time, known, plan.view) !== null) continue
+    if (stands === null ? refusal(time, known, plan.view) !== null : stands[row] === 0) continue
     const at = entity.insert(time, known, history.partitions[row] as number, history.offsets[row] as number)
     columns.forEach((column, index) =>
       setInput(entity, entity.inputs[index] as InputColumn, at, column, translations[index] ?? null, row),
     )
   }
   return entity
+}
+
+/** 1 for the records of the entity that nothing in the history takes back. */
+function standing(plan: ViewPlan, history: EventHistory, { key, fromMs, toMs }: HistoryAsked): Uint8Array {
+  const owners = ownersOf(plan, history, key)
+  const untils = untilsOf(plan.stream, plan.view, history, new RecordIdentities(plan.stream).codes(history), owners)
+  return Uint8Array.from(untils, (until, row) => {
+    const time = history.eventTimes[row] as number
+    return until === Number.POSITIVE_INFINITY && owners[row] === 0 && fromMs <= time && time < toMs ? 1 : 0
+  })
+}
+
+/** By record: 0 of the entity asked for, 1 of another one (a changelog's row may have moved), -1 of none. */
+function ownersOf(plan: ViewPlan, history: EventHistory, key: EventQuery['key']): Int32Array {
+  const { view, keyTypes } = plan
+  const encoded = (value: (field: string) => ReturnType<typeof scalarAt>): string =>
+    Buffer.from(encodeKey(view.keyFields.map(value), keyTypes)).toString('hex')
+  const own = encoded((field) => key[field] ?? null)
+  const owners = new Int32Array(history.count)
+  for (let row = 0; row < history.count; row++) {
+    try {
+      owners[row] = encoded((field) => scalarAt(history.columns[field] as Column, row)) === own ? 0 : 1
+    } catch (error) {
+      if (!(error instanceof FeatureStoreError && error.code === 'FS_ENTITY_INVALID')) throw error
+      owners[row] = -1
+    }
+  }
+  return owners
 }

@@ -50,15 +50,17 @@ export async function fromHistory(
   for (let index = 1; ; index++) {
     const toMs = bounds[index - 1] as number
     const fromMs = bounds[index] ?? toMs
+    const { name: stream, primaryKey } = plan.stream
     const history = await store.events({
-      stream: plan.stream.name,
+      stream,
       key,
       fromMs,
       toMs,
       knownAtMsMax: knownAsOfMs,
       position,
+      ...(primaryKey === undefined ? {} : { primaryKey }),
     })
-    const entity = columnsFromHistory(plan, history)
+    const entity = columnsFromHistory(plan, history, { key, fromMs, toMs })
     if (entity.count > 0 || index >= bounds.length - 1) return entity
   }
 }
