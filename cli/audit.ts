@@ -1,3 +1,4 @@
+import { takesBack } from '../core/definition/corrections.ts'
 import { entityFieldsOf, keyTypesOf, serviceOf, streamOf, viewOf, type Catalog } from '../core/definition/catalog.ts'
 import type { ServiceDefinition } from '../core/definition/types.ts'
 import type { FeatureColumn } from '../core/engine/feature-column.ts'
@@ -68,6 +69,8 @@ export async function drawPool(
       const time = batch.eventTimes[row] as number
       if (time < oldestMs) oldestMs = time
       if (time > newestMs) newestMs = time
+      // What takes back an event need not have the fields that a row is asked with.
+      if (batch.ops !== null && takesBack(batch.ops[row] as number)) continue
       // Reservoir sampling: after n events each is in the pool with the same chance.
       const place = seen++ < poolRowsMax ? rows.length : Math.floor(random() * seen)
       if (place < poolRowsMax) rows[place] = askedRow(batch, row, wanted, requestFields, entityFields, service)

@@ -189,6 +189,16 @@ export const errorCodes = {
     "Correct the producer's clock.",
   ),
   FS_DEAD_KEY: entry('data', 'The entity key is null or longer than 1,024 bytes.', 'Correct the producer.'),
+  FS_DEAD_OP: entry(
+    'data',
+    'The operation is unknown, or one that the stream does not take.',
+    'Correct the producer, or declare `id` (insert, retract) or `changelog` (upsert, delete) on the stream.',
+  ),
+  FS_DEAD_DUPLICATE_DIFFERS: entry(
+    'data',
+    'A duplicate, by id, entity key and event time, has other content than the first one; the first one counts.',
+    'Retract the event and insert it again, or correct the producer.',
+  ),
 } as const satisfies Record<string, CodeEntry>
 
 export type ErrorCode = keyof typeof errorCodes

@@ -33,6 +33,7 @@ export class StreamReader {
       stream: stream.name,
       fields: stream.fields,
       eventTime: stream.eventTime,
+      corrections: stream,
       schemas: (fingerprint) => schemas(stream.name, fingerprint),
       ...(projection === undefined ? {} : { projection }),
     })

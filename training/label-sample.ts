@@ -1,3 +1,4 @@
+import { takesBack } from '../core/definition/corrections.ts'
 import { entityFieldsOf, serviceOf, streamOf, type Catalog } from '../core/definition/catalog.ts'
 import type { ModelDefinition } from '../core/definition/types.ts'
 import { Interner } from '../core/engine/interner.ts'
@@ -44,6 +45,8 @@ export async function labelsFromStream(
     if (batch.stream !== stream.name || batch.count === 0) continue
     const label = labelOf(batch.columns, batch.count) as Column & { readonly type: 'bool' }
     const masks = [label, ...keys.map((name) => batch.columns[name] as Column)].flatMap(({ nulls }) => nulls ?? [])
+    // What takes back an event is none.
+    if (batch.ops !== null) masks.push(Uint8Array.from(batch.ops, (op) => (takesBack(op) ? 1 : 0)))
     sample.take(batch, label, masks, kept)
   }
   const rows = sample.finish()

@@ -5,6 +5,7 @@
  * lies in order of (partition, offset) by knownAt and then by eventTime settles every tie. Linear in the events.
  */
 import type { EventBatch } from '../core/event/batch.ts'
+import type { OpCode } from '../core/event/operation.ts'
 
 const digitBits = 11
 const digits = 1 << digitBits
@@ -43,6 +44,26 @@ export function inTotalOrder(unordered: readonly EventBatch[]): StreamEvents {
   for (let row = 0; row < rows; row++) order[row] = row
   order = sortedBy(times, sortedBy(knowns, order))
   return { batches, starts, rows, times, knowns, order }
+}
+
+export interface EventPlaces {
+  readonly partitions: Int32Array
+  readonly offsets: Float64Array
+  readonly ops: Uint8Array
+}
+
+/** Where each row lies in the log and what it does; `whenNone` is the operation of batches that name none. */
+export function placesOf({ batches, starts, rows }: StreamEvents, whenNone: OpCode): EventPlaces {
+  const partitions = new Int32Array(rows)
+  const offsets = new Float64Array(rows)
+  const ops = new Uint8Array(rows).fill(whenNone)
+  batches.forEach((batch, index) => {
+    const start = starts[index] as number
+    partitions.fill(batch.partition, start, start + batch.count)
+    offsets.set(batch.offsets.subarray(0, batch.count), start)
+    if (batch.ops !== null) ops.set(batch.ops.subarray(0, batch.count), start)
+  })
+  return { partitions, offsets, ops }
 }
 
 /** `order`, stably sorted by key. Keys are integers that span less than 2^53. */

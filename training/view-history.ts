@@ -1,17 +1,20 @@
 import { refusal } from '../core/asof/visible.ts'
+import { defaultOp } from '../core/definition/corrections.ts'
 import { compileInput } from '../core/engine/compile-input.ts'
 import type { ViewPlan } from '../core/engine/plan.ts'
+import { RecordIdentities, untilsOf } from '../core/engine/record-untils.ts'
 import { EntityTable } from '../core/engine/state/entity-table.ts'
 import { KeyResolver } from '../core/engine/state/key-resolver.ts'
 import { orderOf } from '../core/engine/state/record-layout.ts'
 import { Staging } from '../core/engine/state/staging.ts'
 import { ViewState, type EntityEvents } from '../core/engine/state/view-state.ts'
 import type { Column } from '../core/event/types.ts'
-import type { StreamEvents } from './total-order.ts'
+import { placesOf, type StreamEvents } from './total-order.ts'
 
 /**
  * The whole history of one view, by entity: the state that a worker has, with nothing pruned, laid out entity after entity
- * so that the events of one lie side by side.
+ * so that the events of one lie side by side. Where records can take back others (core/asof/corrections.ts), those that
+ * never count are left out.
  */
 export class ViewHistory {
   readonly plan: ViewPlan
@@ -45,8 +48,9 @@ export class ViewHistory {
 
   #layOut(events: StreamEvents): void {
     const { batches, starts, times, knowns } = events
-    const owners = this.#owners(events)
+    const { owners, untils } = this.#owners(events)
     const staging = this.#stage(events)
+    if (untils !== null) staging.setUntils(untils)
     const store = this.#state.events
     const ordered = store.layout.order >= 0
     const orderAt = (row: number): number => {
@@ -75,14 +79,24 @@ export class ViewHistory {
     return staging
   }
 
-  /** The entity of each event, -1 where the view does not take it. */
-  #owners({ batches, starts, rows, times, knowns }: StreamEvents): Int32Array {
-    const { view } = this.plan
+  /** The entity of each event, -1 where the view does not take it or it never counts; and until when it counts. */
+  #owners(events: StreamEvents): { readonly owners: Int32Array; readonly untils: Float64Array | null } {
+    const { batches, starts, rows, times, knowns } = events
+    const { view, stream, corrected } = this.plan
     const owners = new Int32Array(rows)
     batches.forEach((batch, index) => owners.set(this.#keys.resolve(batch.columns, batch.count), starts[index]))
-    for (let row = 0; row < rows; row++)
-      if (refusal(times[row] as number, knowns[row] as number, view) !== null) owners[row] = -1
-    return owners
+    if (!corrected) {
+      for (let row = 0; row < rows; row++)
+        if (refusal(times[row] as number, knowns[row] as number, view) !== null) owners[row] = -1
+      return { owners, untils: null }
+    }
+    const identities = new Int32Array(rows)
+    const codes = new RecordIdentities(stream)
+    batches.forEach((batch, index) => identities.set(codes.codes(batch), starts[index]))
+    const records = { eventTimes: times, knownAts: knowns, ...placesOf(events, defaultOp(stream)) }
+    const untils = untilsOf(stream, view, records, identities, owners)
+    for (let row = 0; row < rows; row++) if (untils[row] === Number.NEGATIVE_INFINITY) owners[row] = -1
+    return { owners, untils }
   }
 }
 

@@ -173,10 +173,10 @@ export class OnlineProjection {
     const rows = new Map<number, RowWrite[]>()
     let count = 0
     for (const engine of this.#engines) {
-      for (const { shard, key, row } of engine.takeChanged()) {
+      for (const { table, shard, key, row } of engine.takeChanged()) {
         const list = rows.get(shard) ?? []
         rows.set(shard, list)
-        list.push({ view: engine.plan.view.name, key, row })
+        list.push({ view: table, key, row })
         count++
       }
     }
@@ -205,20 +205,21 @@ export class OnlineProjection {
     return count
   }
 
+  /** A changelog's rows name further entities, so more than once. */
   async #load(engine: ViewEngine): Promise<void> {
-    const slots = engine.unloaded()
-    if (slots.length === 0) return
-    const { rows, corrupt = [] } = await this.#store.read(
-      engine.plan.view.name,
-      slots.map(({ shard }) => shard),
-      slots.map(({ key }) => key),
-    )
-    if (corrupt.length > 0)
-      throw new FeatureStoreError(
-        'FS_ROW_CORRUPT',
-        `${corrupt.length} rows of view ${engine.plan.view.name} fail their checksum`,
-      )
-    engine.load(slots, rows)
+    for (let missing = engine.unloaded(); missing.length > 0; missing = engine.unloaded()) {
+      for (const table of new Set(missing.map((row) => row.table))) {
+        const own = missing.filter((row) => row.table === table)
+        const { rows, corrupt = [] } = await this.#store.read(
+          table,
+          own.map(({ shard }) => shard),
+          own.map(({ key }) => key),
+        )
+        if (corrupt.length > 0)
+          throw new FeatureStoreError('FS_ROW_CORRUPT', `${corrupt.length} rows of ${table} fail their checksum`)
+        engine.load(own, rows)
+      }
+    }
   }
 
   #keepDead(batch: EventBatch, from: (shard: number) => number): void {

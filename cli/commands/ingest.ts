@@ -14,7 +14,7 @@ export function addImport(program: Command): void {
   withCommon(program.command('import'))
     .summary('history from a file into the log')
     .description(
-      'Imports a .parquet, .arrow or .csv file, in the order in which its rows became known. Goes on where a crash stopped it; a second run adds nothing.',
+      'Imports a .parquet, .arrow or .csv file, in the order in which its rows became known. A column _op of text says what a row does (insert, retract, upsert, delete), where the stream takes that. Goes on where a crash stopped it; a second run adds nothing.',
     )
     .argument('<stream>', 'stream to import into')
     .argument('<file>', 'table file')
@@ -65,7 +65,7 @@ export function addAppend(program: Command): void {
   withCommon(program.command('append'))
     .summary('events from NDJSON into the log')
     .description(
-      'Appends events, a JSON object a line: fields by name, optionally _op (insert), _knownAt and _partition. Prints the position.',
+      'Appends events, a JSON object a line: fields by name, optionally _op (insert; retract with an id; upsert, delete in a changelog), _knownAt and _partition. Prints the position.',
     )
     .argument('<stream>', 'stream to append to')
     .argument('[file]', 'NDJSON file; default: standard input')

@@ -3,13 +3,14 @@ import { createHash } from 'node:crypto'
 import { unreachable } from '../../core/brand.ts'
 import { FeatureStoreError } from '../../core/errors.ts'
 import type { EventBatch } from '../../core/event/batch.ts'
+import { Op, opNames } from '../../core/event/operation.ts'
 import type { Column, FieldType } from '../../core/event/types.ts'
 import type { EventTable } from '../../core/ports/offline-store.ts'
 import { encodeNativeBlock, type NativeColumn } from '../../schemas/sql/native.ts'
 import { quoteName } from './client.ts'
 
 /** Raised whenever tables made before cannot be read as tables made now. */
-const tableFormat = 1
+const tableFormat = 2
 
 export const tableName = (stream: string): string => `events_${stream}`
 
@@ -20,6 +21,7 @@ export const recordColumns = [
   ['_epoch', 'Int32'],
   ['_event_time', 'Int64'],
   ['_known_at', 'Int64'],
+  ['_op', 'LowCardinality(String)'],
   ['_dead', 'LowCardinality(String)'],
   ['_reason', 'String'],
   ['_payload', 'String'],
@@ -127,6 +129,7 @@ export function encodeBatch(batch: EventBatch, table: EventTable): Buffer {
         rows,
       ),
     },
+    { name: '_op', type: 'LowCardinality(String)', data: opCodes(batch, rows) },
     { name: '_dead', type: 'LowCardinality(String)', data: deadCodes(batch, rows) },
     { name: '_reason', type: 'String', data: [...blank(batch.count), ...dead.map((record) => record.reason)] },
     { name: '_payload', type: 'String', data: [...blank(batch.count), ...dead.map((record) => record.payload)] },
@@ -142,6 +145,14 @@ function joined(good: Float64Array, dead: readonly number[], rows: number): Floa
   values.set(good.subarray(0, rows - dead.length))
   values.set(dead, rows - dead.length)
   return values
+}
+
+/** What each record does, by name; a dead record does nothing, and has ''. */
+function opCodes({ count, ops }: EventBatch, rows: number): { codes: Int32Array; strings: readonly string[] } {
+  const codes = new Int32Array(rows).fill(-1)
+  if (ops === null) codes.fill(Op.insert, 0, count)
+  else codes.set(ops.subarray(0, count))
+  return { codes, strings: opNames }
 }
 
 function deadCodes({ count, dead }: EventBatch, rows: number): { codes: Int32Array; strings: string[] } {

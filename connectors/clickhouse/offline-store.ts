@@ -8,6 +8,7 @@
 import { FeatureStoreError } from '../../core/errors.ts'
 import type { EventBatch } from '../../core/event/batch.ts'
 import { type Offset, offset, offsetZero, type PartitionPosition } from '../../core/event/position.ts'
+import { Op, opNames } from '../../core/event/operation.ts'
 import type { Column, FieldType, Scalar } from '../../core/event/types.ts'
 import type {
   EventHistory,
@@ -53,7 +54,7 @@ export interface ClickHouseOfflineStore extends OfflineStore {
 export const insertRowsMax = 500_000
 const insertBytesMax = 256_000_000
 /** Changes when the same records would give other bytes: a token promises its bytes. */
-const encodingVersion = 1
+const encodingVersion = 2
 
 export function openOfflineStore(client: ClickHouseClient, options: OfflineStoreOptions): ClickHouseOfflineStore {
   return new ClickHouseStore(client, options)
@@ -150,14 +151,14 @@ FROM ${quoteName(tableName(stream))} ${where} GROUP BY _partition`,
     const { where, params } = conditions(query, table)
     const fields = Object.keys(table.fields)
     const block = await this.#client.query(
-      `SELECT ${['_partition', '_offset', '_event_time', '_known_at', ...fields].map(quoteName).join(', ')}
+      `SELECT ${['_partition', '_offset', '_event_time', '_known_at', '_op', ...fields].map(quoteName).join(', ')}
 FROM ${quoteName(tableName(query.stream))} WHERE ${where}
 ORDER BY _event_time, _known_at, _partition, _offset`,
       { params },
     )
     const columns = fields.map((name, index) => [
       name,
-      column(block.columns[index + 4], table.fields[name] as FieldType),
+      column(block.columns[index + 5], table.fields[name] as FieldType),
     ])
     return {
       stream: query.stream,
@@ -166,6 +167,7 @@ ORDER BY _event_time, _known_at, _partition, _offset`,
       offsets: numbersOf(block, 1),
       eventTimes: numbersOf(block, 2),
       knownAts: numbersOf(block, 3),
+      ops: opsOf(block, 4),
       columns: Object.fromEntries(columns) as EventHistory['columns'],
     }
   }
@@ -257,20 +259,26 @@ function conditions(query: EventQuery, table: EventTable): { readonly where: str
   const nexts = (query.position.streams[query.stream] ?? []).map(({ next }: { next: Offset }) => next as number)
   const params: Record<string, QueryParams[string]> = { nexts }
   // Beyond the end of an array ClickHouse answers 0, as the position does for a partition that it does not name.
-  const terms = ["_dead = ''", '_offset < {nexts:Array(Int64)}[_partition + 1]']
-  const bound = (term: string, name: string, value: number): void => {
-    terms.push(`${term} {${name}:Int64}`)
+  const readable = ["_dead = ''", '_offset < {nexts:Array(Int64)}[_partition + 1]']
+  const bound = (term: string, name: string, value: number): string => {
     params[name] = value
+    return `${term} {${name}:Int64}`
   }
-  if (query.toMs !== Infinity) bound('_event_time <', 'to', clampInteger(Math.ceil(query.toMs)))
-  if (query.fromMs !== -Infinity) bound('_event_time >=', 'from', clampInteger(Math.ceil(query.fromMs)))
-  if (query.knownAtMsMax !== Infinity) bound('_known_at <=', 'known', clampInteger(Math.floor(query.knownAtMsMax)))
+  if (query.knownAtMsMax !== Infinity)
+    readable.push(bound('_known_at <=', 'known', clampInteger(Math.floor(query.knownAtMsMax))))
+  const terms = [...readable]
+  if (query.toMs !== Infinity) terms.push(bound('_event_time <', 'to', clampInteger(Math.ceil(query.toMs))))
+  if (query.fromMs !== -Infinity) terms.push(bound('_event_time >=', 'from', clampInteger(Math.ceil(query.fromMs))))
   Object.entries(query.key).forEach(([name, value], index) => {
     const { term, param } = keyTerm(name, table.fields[name], value, `key${index}`)
     terms.push(term)
     params[`key${index}`] = param
   })
-  return { where: terms.join(' AND '), params }
+  const where = terms.join(' AND ')
+  if (query.primaryKey === undefined) return { where, params }
+  const row = `(${query.primaryKey.map(quoteName).join(', ')})`
+  const versions = `SELECT ${row} FROM ${quoteName(tableName(query.stream))} WHERE ${where}`
+  return { where: [...readable, `${row} IN (${versions})`].join(' AND '), params }
 }
 
 const clampInteger = (value: number): number =>
@@ -315,6 +323,22 @@ function numbersOf(block: NativeBlock, index: number): Float64Array {
   if (data === undefined) return new Float64Array(0)
   if (data instanceof BigInt64Array) return int64ToNumbers(data)
   return Float64Array.from(data as Int32Array)
+}
+
+/** Errors: FS_STATE_FORMAT for a word that names no operation. */
+function opsOf(block: NativeBlock, index: number): Uint8Array | null {
+  const data = block.columns[index]?.data
+  if (data === undefined || !('codes' in data)) return null
+  const known = data.strings.map((name) => (opNames as readonly string[]).indexOf(name))
+  const ops = new Uint8Array(data.codes.length)
+  let some = false
+  for (let row = 0; row < ops.length; row++) {
+    const op = known[data.codes[row] as number] ?? -1
+    if (op < 0) throw new FeatureStoreError('FS_STATE_FORMAT', 'an event row has an unknown operation')
+    ops[row] = op
+    if (op !== Op.insert) some = true
+  }
+  return some ? ops : null
 }
 
 function stringsOf(block: NativeBlock, index: number): string[] {

@@ -2,6 +2,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { EventBatch } from '../../core/event/batch.ts'
+import { Op, type OpCode } from '../../core/event/operation.ts'
 import { offset, type Position } from '../../core/event/position.ts'
 import type { Column, FieldType, Scalar } from '../../core/event/types.ts'
 import type { EventHistory, EventQuery, EventTable, OfflineStore } from '../../core/ports/offline-store.ts'
@@ -15,7 +16,13 @@ export interface OpenedOfflineStore {
 
 /** A log record as a test writes it: an event, or the reason why it is none. */
 export type TestRecord =
-  | { readonly eventTime: number; readonly knownAt: number; readonly fields: Readonly<Record<string, Scalar>> }
+  | {
+      readonly eventTime: number
+      readonly knownAt: number
+      readonly fields: Readonly<Record<string, Scalar>>
+      /** Default: insert. */
+      readonly op?: OpCode
+    }
   | { readonly dead: string; readonly knownAt: number }
 
 /** The batch of `records` from offset `first` on. */
@@ -47,7 +54,7 @@ export function batchOf(
     eventTimes: Float64Array.from(good, (event) => event.eventTime),
     knownAts: Float64Array.from(good, (event) => event.knownAt),
     columns: Object.fromEntries(columns),
-    ops: null,
+    ops: good.some(({ op }) => op !== undefined) ? Uint8Array.from(good, ({ op }) => op ?? Op.insert) : null,
     dead: dead.map(({ at, knownAt, dead: reason }) => ({
       offset: at,
       knownAt,
@@ -221,6 +228,50 @@ export function offlineStoreSuite(name: string, open: () => Promise<OpenedOfflin
         expect(placesOf(await store.events(everything(table.stream, { who: 'a' }, 0, 0, 1)))).toEqual(['2/0'])
       }))
 
+    test('what a record does comes back with it; inserts alone are none', () =>
+      withTable(simple, async (store, table) => {
+        const does = (who: string, at: number, op: OpCode): TestRecord => ({ ...event(who, at), op }) as TestRecord
+        const codes = [Op.insert, Op.retract, Op.upsert, Op.delete, Op.insert]
+        const records = codes.map((op, at) => does('a', at, op))
+        await store.insert(batchOf(table, 0, 0, [...records, { dead: 'no', knownAt: 9 }, does('b', 9, Op.insert)]))
+        const asked = async (who: string): Promise<readonly number[] | null> => {
+          const { ops } = await store.events(everything(table.stream, { who }, 9))
+          return ops === null ? null : [...ops]
+        }
+        expect(await asked('a')).toEqual(codes)
+        expect(await asked('b')).toBeNull()
+        expect(await asked('nobody')).toBeNull()
+      }))
+
+    test('with a primary key: every record of the rows, of any entity and event time, below the position', () =>
+      withTable(allTypes, async (store, table) => {
+        const version = (who: string, small: number, eventTime: number, knownAt: number, flag = true): TestRecord => ({
+          eventTime,
+          knownAt,
+          fields: { ...required(who), small, flag },
+        })
+        const records = [
+          version('a', 1, 10, 10),
+          version('a', 2, 20, 11),
+          version('b', 1, 90, 12),
+          version('b', 3, 20, 13),
+          version('c', 1, 20, 14, false),
+          version('c', 1, 5, 15),
+          version('c', 2, 5, 16),
+        ]
+        await store.insert(batchOf(table, 0, 0, records))
+        const primaryKey = ['small', 'flag', 'large', 'when']
+        const all = { ...everything(table.stream, { who: 'a' }, 9), primaryKey }
+        const asked = async (change: Partial<EventQuery>): Promise<string[]> =>
+          placesOf(await store.events({ ...all, ...change }))
+        expect(await asked({})).toEqual(['0/5', '0/6', '0/0', '0/1', '0/2'])
+        expect(await asked({ primaryKey: ['small'] })).toEqual(['0/5', '0/6', '0/0', '0/1', '0/4', '0/2'])
+        expect(await asked({ toMs: 20 })).toEqual(['0/5', '0/0', '0/2'])
+        expect(await asked({ toMs: 20, knownAtMsMax: 12 })).toEqual(['0/0', '0/2'])
+        expect(await asked({ toMs: 20, position: upTo(table.stream, 2) })).toEqual(['0/0'])
+        expect(await asked({ key: { who: 'nobody' } })).toEqual([])
+      }))
+
     test('every type comes back as it went in, extremes and nulls included', () =>
       withTable(allTypes, async (store, table) => {
         const records = [full('a'), extremes('a', 1), extremes('a', -1), nothing('a'), nonFinite('a')]
@@ -341,24 +392,32 @@ export function offlineStoreSuite(name: string, open: () => Promise<OpenedOfflin
 type Partitions = readonly (readonly (readonly TestRecord[])[])[]
 
 function naive(partitions: Partitions, query: EventQuery & { readonly nexts: readonly number[] }): string[] {
-  return partitions
+  const readable = partitions
     .flatMap((batches, partition) => batches.flat().map((record, at) => ({ record, partition, at })))
     .flatMap(({ record, partition, at }) => ('dead' in record ? [] : [{ ...record, partition, at }]))
-    .filter(
-      ({ fields, eventTime, knownAt, partition, at }) =>
-        fields['who'] === query.key['who'] &&
-        eventTime >= query.fromMs &&
-        eventTime < query.toMs &&
-        knownAt <= query.knownAtMsMax &&
-        at < (query.nexts[partition] ?? 0),
-    )
+    .filter(({ knownAt, partition, at }) => knownAt <= query.knownAtMsMax && at < (query.nexts[partition] ?? 0))
+  const own = readable.filter(
+    ({ fields, eventTime }) =>
+      fields['who'] === query.key['who'] && eventTime >= query.fromMs && eventTime < query.toMs,
+  )
+  const [row] = query.primaryKey ?? []
+  const found =
+    row === undefined
+      ? own
+      : readable.filter(({ fields }) => own.some((version) => version.fields[row] === fields[row]))
+  return found
     .sort((a, b) => a.eventTime - b.eventTime || a.knownAt - b.knownAt || a.partition - b.partition || a.at - b.at)
     .map(({ partition, at }) => `${partition}/${at}`)
 }
 
 const times = fc.integer({ min: 0, max: 8 })
 const record: fc.Arbitrary<TestRecord> = fc.oneof(
-  { weight: 8, arbitrary: fc.tuple(fc.constantFrom('a', 'b'), times, times).map(([who, t, k]) => event(who, t, k)) },
+  {
+    weight: 8,
+    arbitrary: fc
+      .tuple(fc.constantFrom('a', 'b'), times, times, fc.nat({ max: 3 }))
+      .map(([who, t, k, value]) => event(who, t, k, value)),
+  },
   { weight: 1, arbitrary: times.map((knownAt) => ({ dead: 'no', knownAt })) },
 )
 const histories: fc.Arbitrary<Partitions> = fc.array(
@@ -366,13 +425,16 @@ const histories: fc.Arbitrary<Partitions> = fc.array(
   { minLength: 1, maxLength: 3 },
 )
 const questions = fc.array(
-  fc.record({
-    key: fc.record({ who: fc.constantFrom('a', 'b') }),
-    fromMs: fc.oneof(times, fc.constant(-Infinity)),
-    toMs: fc.oneof(times, fc.constant(Infinity)),
-    knownAtMsMax: fc.oneof(times, fc.constant(Infinity)),
-    nexts: fc.array(fc.integer({ min: 0, max: 20 }), { maxLength: 3 }),
-  }),
+  fc
+    .record({
+      key: fc.record({ who: fc.constantFrom('a', 'b') }),
+      fromMs: fc.oneof(times, fc.constant(-Infinity)),
+      toMs: fc.oneof(times, fc.constant(Infinity)),
+      knownAtMsMax: fc.oneof(times, fc.constant(Infinity)),
+      nexts: fc.array(fc.integer({ min: 0, max: 20 }), { maxLength: 3 }),
+      primaryKey: fc.constantFrom(null, ['value']),
+    })
+    .map(({ primaryKey, ...asked }) => (primaryKey === null ? asked : { ...asked, primaryKey })),
   { minLength: 1, maxLength: 4 },
 )
 

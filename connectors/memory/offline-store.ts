@@ -4,6 +4,7 @@ import { FeatureStoreError } from '../../core/errors.ts'
 import type { EventBatch } from '../../core/event/batch.ts'
 import { scalarAt } from '../../core/event/column.ts'
 import { nextOffset, offset, offsetZero, type PartitionPosition } from '../../core/event/position.ts'
+import { Op } from '../../core/event/operation.ts'
 import type { Column, FieldType, Scalar } from '../../core/event/types.ts'
 import type {
   EventHistory,
@@ -18,6 +19,7 @@ interface Row {
   readonly offset: number
   readonly eventTime: number
   readonly knownAt: number
+  readonly op: number
   readonly fields: Readonly<Record<string, Scalar>>
 }
 
@@ -66,7 +68,8 @@ class MemoryOfflineStore implements OfflineStore {
   async events(query: EventQuery): Promise<EventHistory> {
     const { definition, rows } = await this.#table(query.stream)
     const keys = keysOf(query, definition)
-    const found = rows.filter((row) => row.eventTime >= query.fromMs && counts(row, query, keys, query.toMs))
+    const own = rows.filter((row) => isReadable(row, query) && isAsked(row, query, keys))
+    const found = query.primaryKey === undefined ? own : versionsOf(own, rows, query, query.primaryKey)
     found.sort(
       (a, b) => a.eventTime - b.eventTime || a.knownAt - b.knownAt || a.partition - b.partition || a.offset - b.offset,
     )
@@ -84,6 +87,7 @@ class MemoryOfflineStore implements OfflineStore {
       offsets: Float64Array.from(found, (row) => row.offset),
       eventTimes: Float64Array.from(found, (row) => row.eventTime),
       knownAts: Float64Array.from(found, (row) => row.knownAt),
+      ops: found.some((row) => row.op !== Op.insert) ? Uint8Array.from(found, (row) => row.op) : null,
       columns: Object.fromEntries(columns) as EventHistory['columns'],
     }
   }
@@ -105,13 +109,24 @@ type Keys = readonly (readonly [name: string, value: Scalar])[]
 const keysOf = (query: EventQuery, { fields }: EventTable): Keys =>
   Object.entries(query.key).map(([name, value]) => [name, keyValue(name, fields[name], value)])
 
-function counts(row: Row, query: EventQuery, keys: Keys, beforeMs: number): boolean {
-  return (
-    row.eventTime < beforeMs &&
-    row.knownAt <= query.knownAtMsMax &&
-    row.offset < nextOffset(query.position, query.stream, row.partition) &&
-    keys.every(([name, value]) => row.fields[name] === value)
-  )
+const isReadable = (row: Row, query: EventQuery): boolean =>
+  row.knownAt <= query.knownAtMsMax && row.offset < nextOffset(query.position, query.stream, row.partition)
+
+const isAsked = (row: Row, query: EventQuery, keys: Keys): boolean =>
+  row.eventTime >= query.fromMs &&
+  row.eventTime < query.toMs &&
+  keys.every(([name, value]) => row.fields[name] === value)
+
+/** Every record of the rows that `own` are versions of. */
+function versionsOf(
+  own: readonly Row[],
+  rows: readonly Row[],
+  query: EventQuery,
+  primaryKey: readonly string[],
+): Row[] {
+  const nameOf = (row: Row): string => JSON.stringify(primaryKey.map((name) => String(row.fields[name])))
+  const asked = new Set(own.map(nameOf))
+  return rows.filter((row) => isReadable(row, query) && asked.has(nameOf(row)))
 }
 
 /** As the column holds it: int64 is a bigint, the other integers are numbers. */
@@ -130,6 +145,7 @@ function rowOf(batch: EventBatch, row: number, fields: EventTable['fields']): Ro
     offset: batch.offsets[row] as number,
     eventTime: batch.eventTimes[row] as number,
     knownAt: batch.knownAts[row] as number,
+    op: batch.ops?.[row] ?? Op.insert,
     fields: Object.fromEntries(
       Object.keys(fields).map((name) => [name, scalarAt(batch.columns[name] as Column, row)] as const),
     ),

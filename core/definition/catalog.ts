@@ -4,6 +4,7 @@ import type { FieldType, ScalarType } from '../event/types.ts'
 import { fieldsOf } from '../expression/expression.ts'
 import { typeOf, type FieldScope } from '../expression/types.ts'
 import { ttlMinMs, windowReachMs } from '../asof/visible.ts'
+import { isCorrectable } from './corrections.ts'
 import { durationText } from './format.ts'
 import { formatInstant } from '../time/time.ts'
 import type {
@@ -12,6 +13,7 @@ import type {
   EntityDefinition,
   FeatureDefinition,
   FeatureReference,
+  FunctionName,
   ModelDefinition,
   ServiceDefinition,
   StreamDefinition,
@@ -27,7 +29,11 @@ export interface Catalog {
   readonly models: ReadonlyMap<string, ModelDefinition>
 }
 
-const invalid = (message: string): FeatureStoreError => new FeatureStoreError('FS_DEFINITION_INVALID', message)
+const invalid = (message: string, remedy?: string): FeatureStoreError =>
+  new FeatureStoreError('FS_DEFINITION_INVALID', message, remedy === undefined ? {} : { remedy })
+
+/** Functions whose summary cannot lose a value again: what was retracted must then be found among events still held. */
+const withoutInverse: ReadonlySet<FunctionName> = new Set(['min', 'max', 'first', 'last', 'lastN', 'distinctCount'])
 
 /**
  * Errors: FS_DEFINITION_INVALID for names used twice, references to what is not there, wrong types, a ttl shorter than
@@ -212,6 +218,17 @@ function checkView(catalog: Catalog, view: ViewDefinition): void {
         `${owner}: an exact distinct count without bound keeps every value for ever: give it a window or the view a ttl`,
       )
     }
+    if (
+      isCorrectable(stream) &&
+      view.ttlMs === null &&
+      withoutInverse.has(feature.aggregation.function) &&
+      (feature.window.kind === 'lifetime' || feature.window.kind === 'rows')
+    ) {
+      throw invalid(
+        `${owner}: ${feature.aggregation.function} has no inverse, events of stream ${stream.name} can be taken back, and the view keeps them for ever`,
+        `Give the view ${view.name} a ttl, or the feature a window in time.`,
+      )
+    }
   }
 }
 
@@ -262,8 +279,9 @@ export const fieldsAggregated = ({ input, where }: AggregationDefinition): strin
   ...new Set([...(input === null ? [] : fieldsOf(input)), ...(where === undefined ? [] : fieldsOf(where))]),
 ]
 
-/** Stream fields that a view reads: its key, its event time and every input. */
+/** Stream fields that a view reads: its key, its event time, every input, and what says which event a record corrects. */
 export function fieldsReadBy(view: ViewDefinition, stream: StreamDefinition): string[] {
   const inputs = view.features.flatMap(({ aggregation }) => fieldsAggregated(aggregation))
-  return [...new Set([...view.keyFields, stream.eventTime, ...inputs])]
+  const identity = stream.id === undefined ? (stream.primaryKey ?? []) : [stream.id]
+  return [...new Set([...view.keyFields, stream.eventTime, ...inputs, ...identity])]
 }

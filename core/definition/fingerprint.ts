@@ -38,12 +38,18 @@ export function featureFingerprint(catalog: Catalog, reference: FeatureReference
   const stream = streamOf(catalog, view.from)
   const { input, where, ...aggregation } = feature.aggregation
   const read = fieldsAggregated(feature.aggregation)
+  const identity = [...(stream.id === undefined ? [] : [stream.id]), ...(stream.primaryKey ?? [])]
   return sha256(
     canonicalJson({
       semanticsVersion,
       stream: stream.name,
       eventTime: stream.eventTime,
-      fields: Object.fromEntries([...view.keyFields, ...read].map((name) => [name, stream.fields[name]])),
+      // Absent where not declared: canonicalJson leaves them out, and fingerprints stay.
+      id: stream.id,
+      dedupeSpanMs: stream.dedupeSpanMs,
+      op: stream.op,
+      primaryKey: stream.primaryKey,
+      fields: Object.fromEntries([...view.keyFields, ...read, ...identity].map((name) => [name, stream.fields[name]])),
       key: { fields: view.keyFields, types: keyTypesOf(catalog, view) },
       aggregation,
       input: input === null ? null : canonicalText(input),

@@ -1,9 +1,10 @@
 import { FeatureStoreError } from '../errors.ts'
-import type { ScalarType } from '../event/types.ts'
+import type { FieldType, ScalarType } from '../event/types.ts'
 import { typeOf } from '../expression/types.ts'
 import { fieldExpression, type Expr, type ExprOf } from './expressions.ts'
 import { checkFields, checkName, plainFields, type Field } from './fields.ts'
 import { checkOptions, strictScope } from './options.ts'
+import { dayMs } from '../time/time.ts'
 import type { EntityDefinition, StreamDefinition } from './types.ts'
 
 export type FieldMap = Readonly<Record<string, Field<ScalarType>>>
@@ -15,10 +16,41 @@ export interface Stream<F extends FieldMap> extends StreamDefinition {
   readonly fields: F
 }
 
+/** Names of the fields that have one of the types. */
+type NamesOf<F extends FieldMap, T extends ScalarType> = {
+  [K in keyof F]: F[K]['type'] extends T ? K : never
+}[keyof F] &
+  string
+
 export interface StreamOptions<F extends FieldMap> {
   readonly fields: F
-  readonly eventTime: { [K in keyof F]: F[K]['type'] extends 'timestamp' ? K : never }[keyof F] & string
-  /** Fields of the record key, whose hash chooses the partition. Default: none; events go to partition 0 then, unless they name another. */
+  readonly eventTime: NamesOf<F, 'timestamp'>
+  /**
+   * The field that names an event, not nullable: records with the same id, entity key and event time are the same event.
+   * The stream takes `insert` and `retract` then: a second insert within `dedupeSpan` is a duplicate and does not count, a
+   * retract takes its event back from its own knownAt on, also when it comes first. Default: events have no identity and
+   * cannot be taken back.
+   */
+  readonly id?: NamesOf<F, 'string' | 'int32' | 'int64'>
+  /** Only with `id`: an insert known at most this long after the first one is its duplicate, milliseconds. Default: 7 days. */
+  readonly dedupeSpan?: number
+  /**
+   * The stream is a changelog of rows, by `primaryKey`. It takes `upsert` (the default; `insert` is read as one) and
+   * `delete`: a version of a row counts until the next record of its primary key is known. A delete needs no more than the
+   * primary key and the event time.
+   */
+  readonly changelog?: true
+  /** Only with `changelog`: fields that name a row, not nullable. */
+  readonly primaryKey?: readonly NamesOf<F, 'string' | 'int32' | 'int64' | 'timestamp' | 'bool'>[]
+  /**
+   * Only with `id` or `changelog`: the string field, not nullable, that holds a record's operation. Default: the field `_op`
+   * of the writer's schema where that has one; records without are inserts, or upserts of a changelog.
+   */
+  readonly op?: NamesOf<F, 'string'>
+  /**
+   * Fields of the record key, whose hash chooses the partition. Default: the primary key of a changelog, else none; events
+   * go to partition 0 then, unless they name another.
+   */
   readonly key?: readonly (keyof F & string)[]
   /** Default 1. */
   readonly partitions?: number
@@ -27,8 +59,20 @@ export interface StreamOptions<F extends FieldMap> {
   readonly description?: string
 }
 
-const known = ['fields', 'eventTime', 'key', 'partitions', 'importKnownAt', 'description']
-const later = ['id', 'op', 'changelog', 'primaryKey', 'knownAt', 'maxKnownAtJump', 'dedupeSpan']
+const known = [
+  'fields',
+  'eventTime',
+  'id',
+  'dedupeSpan',
+  'changelog',
+  'primaryKey',
+  'op',
+  'key',
+  'partitions',
+  'importKnownAt',
+  'description',
+]
+const later = ['knownAt', 'maxKnownAtJump']
 
 export const expressionsOf = <F extends FieldMap>(owner: string, fields: F): FieldExpressions<F> =>
   strictScope(
@@ -40,9 +84,15 @@ export const expressionsOf = <F extends FieldMap>(owner: string, fields: F): Fie
   )
 
 /**
- * A stream of events.
+ * A stream of events. With `id`, or as a `changelog`, records can take back others: core/asof/corrections.ts says what
+ * counts when.
  *
- * Errors: FS_DEFINITION_INVALID, FS_NOT_YET (id, op, changelog, primaryKey, knownAt, maxKnownAtJump, dedupeSpan).
+ *     stream('payments', { fields: { id: string(), at: timestamp(), card: string(), amount: float64() },
+ *       eventTime: 'at', id: 'id' })
+ *     stream('accounts', { fields: { account: int64(), at: timestamp(), owner: string(), limit: float64() },
+ *       eventTime: 'at', changelog: true, primaryKey: ['account'] })
+ *
+ * Errors: FS_DEFINITION_INVALID, FS_NOT_YET (knownAt, maxKnownAtJump).
  */
 export function stream<const F extends FieldMap>(name: string, options: StreamOptions<F>): Stream<F> {
   checkName('a stream', name)
@@ -54,7 +104,8 @@ export function stream<const F extends FieldMap>(name: string, options: StreamOp
   if (time?.type !== 'timestamp')
     throw invalid(`eventTime names ${JSON.stringify(options.eventTime)}, which is no timestamp field`)
   if (time.nullable === true) throw invalid(`eventTime names ${options.eventTime}, which is nullable`)
-  const key = options.key ?? []
+  const corrections = correctionsOf(options, fields, invalid)
+  const key = options.key ?? corrections.primaryKey ?? []
   for (const part of key) {
     const field = Object.hasOwn(fields, part) ? fields[part] : undefined
     if (field === undefined) throw invalid(`key names ${JSON.stringify(part)}, which is no field`)
@@ -75,7 +126,47 @@ export function stream<const F extends FieldMap>(name: string, options: StreamOp
     key,
     partitions,
     importKnownAt,
+    ...corrections,
     ...(options.description === undefined ? {} : { description: options.description }),
+  }
+}
+
+/** The declared ones only: a definition without them is what it was before there were any. */
+function correctionsOf<F extends FieldMap>(
+  { id, dedupeSpan, changelog, primaryKey, op }: StreamOptions<F>,
+  fields: Readonly<Record<string, FieldType>>,
+  invalid: (message: string) => FeatureStoreError,
+): Pick<StreamDefinition, 'id' | 'dedupeSpanMs' | 'op' | 'primaryKey'> {
+  const check = (option: string, name: unknown, types: readonly ScalarType[]): void => {
+    const field = typeof name === 'string' && Object.hasOwn(fields, name) ? fields[name] : undefined
+    if (field === undefined) throw invalid(`${option} names ${JSON.stringify(name)}, which is no field`)
+    if (!types.includes(field.type))
+      throw invalid(`${option} names ${String(name)}, a ${field.type}: it takes ${types.join(', ')}`)
+    if (field.nullable === true) throw invalid(`${option} names ${String(name)}, which is nullable`)
+  }
+  if (changelog !== undefined && changelog !== true) throw invalid('changelog is true, or left out')
+  if (changelog === true && primaryKey === undefined) throw invalid('a changelog needs a primaryKey: what names a row')
+  if (primaryKey !== undefined && changelog === undefined) throw invalid('primaryKey is only for changelog: true')
+  if (id !== undefined && changelog === true)
+    throw invalid('id and changelog exclude each other: a row of a changelog is named by its primaryKey')
+  if (dedupeSpan !== undefined && id === undefined) throw invalid('dedupeSpan is only for a stream with an id')
+  if (dedupeSpan !== undefined && (!Number.isSafeInteger(dedupeSpan) || dedupeSpan < 0))
+    throw invalid(`dedupeSpan is ${String(dedupeSpan)}: a number of milliseconds, 0 or more`)
+  if (op !== undefined && id === undefined && changelog === undefined)
+    throw invalid('op is only for a stream with an id or a changelog: others take inserts alone')
+  if (id !== undefined) check('id', id, ['string', 'int32', 'int64'])
+  if (op !== undefined) check('op', op, ['string'])
+  if (primaryKey !== undefined) {
+    if (!Array.isArray(primaryKey) || primaryKey.length === 0) throw invalid('primaryKey names no field')
+    for (const part of primaryKey) check('primaryKey', part, ['string', 'int32', 'int64', 'timestamp', 'bool'])
+    if (new Set<string>(primaryKey).size < primaryKey.length) throw invalid('primaryKey names a field twice')
+  }
+  if (op !== undefined && [id, ...(primaryKey ?? [])].includes(op as never))
+    throw invalid(`op names ${op}, which also says which record it is`)
+  return {
+    ...(id === undefined ? {} : { id, dedupeSpanMs: dedupeSpan ?? 7 * dayMs }),
+    ...(op === undefined ? {} : { op }),
+    ...(primaryKey === undefined ? {} : { primaryKey: [...primaryKey] }),
   }
 }
 

@@ -1,31 +1,47 @@
 import { refusal } from '../asof/visible.ts'
-import { FeatureStoreError } from '../errors.ts'
+import { FeatureStoreError, notYet, type ErrorCode } from '../errors.ts'
 import type { DeadLetter, EventBatch } from '../event/batch.ts'
+import { Op } from '../event/operation.ts'
 import { offset as offsetOf } from '../event/position.ts'
+import type { Column, FieldType, ScalarType } from '../event/types.ts'
 import type { ColumnFunction } from '../expression/compile.ts'
 import { compileInput } from './compile-input.ts'
 import type { ViewPlan } from './plan.ts'
 import { decodeInto, encodeRow } from './row.ts'
 import { runLength } from './state/event-store.ts'
 import { EntityTable, Flag } from './state/entity-table.ts'
+import { contentHashes, idsOf, settle } from './state/identity.ts'
 import { KeyResolver } from './state/key-resolver.ts'
-import { orderOf } from './state/record-layout.ts'
+import { offsetOfOrder, orderOf, partitionOfOrder } from './state/record-layout.ts'
+import { RowVersions, type ChangelogRow, type RowVersion } from './state/row-versions.ts'
 import { Staging } from './state/staging.ts'
 import { ensureSummary } from './state/summarise.ts'
 import { ViewState } from './state/view-state.ts'
 
-/** An entity that is not in memory, and where its row is. */
-export interface MissingEntity {
-  readonly entity: number
+/** What is not in memory, and where it is: a row of the view, or of the changelog behind it. */
+export interface MissingRow {
+  /** Name under which the online store has it: the view's, or `changelogTable` of it. */
+  readonly table: string
   readonly key: Uint8Array
   readonly shard: number
+  readonly of: number | ChangelogRow
 }
+
+export interface ChangedRow {
+  readonly table: string
+  readonly shard: number
+  readonly key: Uint8Array
+  readonly row: Uint8Array
+}
+
+/** Where the online store keeps the versions of a changelog's rows for a view. No view is called so. */
+export const changelogTable = (view: string): string => `${view}#rows`
 
 /**
  * The state of one view in memory: a cache of its online rows. Batches of events go in, changed rows come out.
  *
- * Order of calls: `resolve` names the entity of each event, the caller loads what `unloaded` lists, `apply` takes the
- * events, `takeChanged` gives the rows to write. Entities that are not loaded are on the store, or new.
+ * Order of calls: `resolve` names the entity of each event; the caller loads what `unloaded` lists until it lists nothing;
+ * `apply` takes the events; `takeChanged` gives the rows to write. What is not loaded is on the store, or new.
  */
 export class ViewEngine {
   readonly plan: ViewPlan
@@ -35,10 +51,14 @@ export class ViewEngine {
   readonly #staging: Staging
   /** First offset that a shard has not seen, for the batch at hand. */
   readonly #from: Float64Array
+  /** Of a changelog; else null. */
+  readonly #versions: RowVersions | null
   #state: ViewState
   #entities: EntityTable
   #keys: KeyResolver
   #unloaded: number[] = []
+  /** Changelog rows of the batch that was resolved last. */
+  #rows: readonly (ChangelogRow | null)[] = []
   #changed: number[] = []
 
   constructor(plan: ViewPlan, shards: number, owned: ReadonlySet<number>) {
@@ -51,9 +71,14 @@ export class ViewEngine {
     this.#state = new ViewState(plan)
     this.#entities = new EntityTable(this.#state.events, shards)
     this.#keys = new KeyResolver(this.#entities, plan.view.keyFields, plan.keyTypes)
+    const { primaryKey } = plan.stream
+    this.#versions = primaryKey === undefined ? null : new RowVersions(primaryKey, typesOf(plan, primaryKey), shards)
+    // A row may move from any entity to any other: their shards have one owner until rows can be asked of another one.
+    if (this.#versions !== null && owned.size < shards)
+      throw notYet(`view ${plan.view.name}: a changelog whose shards have several owners`)
   }
 
-  /** The events in memory. Another one after `forget`. */
+  /** The events in memory. Another one after an eviction. */
   get state(): ViewState {
     return this.#state
   }
@@ -64,33 +89,56 @@ export class ViewEngine {
 
   /** Bytes in use by events, entities and keys. */
   memoryBytes(): number {
-    return this.#state.events.bytes + this.#entities.bytes + this.#keys.bytes
+    return this.#state.events.bytes + this.#entities.bytes + this.#keys.bytes + (this.#versions?.bytes ?? 0)
   }
 
   /**
-   * The entity of each row: an index, or -1 where the key is null or too long. Only the key columns are read. Entities
-   * that are not in memory are listed by `unloaded` unless their shard is not owned.
+   * The entity of each row: an index, or -1 where the key is null or too long. Only the columns of keys are read. What is
+   * not in memory is listed by `unloaded` unless its shard is not owned.
    */
   resolve(batch: Pick<EventBatch, 'columns' | 'count'>): Int32Array {
     const entities = this.#keys.resolve(batch.columns, batch.count)
-    const table = this.#entities
-    for (let row = 0; row < batch.count; row++) {
-      const entity = entities[row] as number
-      if (entity < 0 || table.has(entity, Flag.loaded | Flag.listed)) continue
-      if (this.#owned[table.shard(entity)] === 0) continue
-      table.set(entity, Flag.listed)
-      this.#unloaded.push(entity)
-    }
+    for (let row = 0; row < batch.count; row++) if ((entities[row] as number) >= 0) this.#want(entities[row] as number)
+    if (this.#versions !== null) this.#rows = this.#versions.resolve(batch.columns, batch.count)
     return entities
   }
 
-  /** Entities that must be loaded before `apply`. */
-  unloaded(): readonly MissingEntity[] {
-    return this.#unloaded.map((entity) => ({
-      entity,
+  #want(entity: number): void {
+    const table = this.#entities
+    if (table.has(entity, Flag.loaded | Flag.listed) || this.#owned[table.shard(entity)] === 0) return
+    table.set(entity, Flag.listed)
+    this.#unloaded.push(entity)
+  }
+
+  /** What must be loaded before `apply`; ask again after `load`, for a changelog's rows name further entities. */
+  unloaded(): readonly MissingRow[] {
+    const missing = this.#unloaded.map((entity): MissingRow => ({
+      table: this.plan.view.name,
       key: this.#entities.key(entity),
       shard: this.#entities.shard(entity),
+      of: entity,
     }))
+    for (const row of new Set(this.#rows))
+      if (row !== null && !row.loaded)
+        missing.push({ table: changelogTable(this.plan.view.name), key: row.key, shard: row.shard, of: row })
+    return missing
+  }
+
+  /** Brings what was missing into memory; null: the store has no such row. */
+  load(missing: readonly MissingRow[], rows: readonly (Uint8Array | null)[]): void {
+    missing.forEach(({ of }, index) => {
+      const row = rows[index] ?? null
+      if (typeof of === 'number') {
+        if (row !== null) decodeInto(this.#state, of, row)
+        this.#entities.set(of, Flag.loaded)
+        this.#entities.unset(of, Flag.listed)
+        return
+      }
+      this.#versions?.load(of, row)
+      // What a new version takes back may lie with any of them.
+      for (const { entity } of of.versions) if (entity !== null) this.#want(this.#entities.add(entity))
+    })
+    this.#unloaded = this.#unloaded.filter((entity) => this.#entities.has(entity, Flag.listed))
   }
 
   keyOf(entity: number): Uint8Array {
@@ -107,17 +155,6 @@ export class ViewEngine {
     return this.#entities.has(entity, Flag.loaded)
   }
 
-  /** Brings the events of each of the entities into memory; null: the store has no row of it. In the order of `unloaded`. */
-  load(missing: readonly MissingEntity[], rows: readonly (Uint8Array | null)[]): void {
-    missing.forEach(({ entity }, index) => {
-      const row = rows[index] ?? null
-      if (row !== null) decodeInto(this.#state, entity, row)
-      this.#entities.set(entity, Flag.loaded)
-      this.#entities.unset(entity, Flag.listed)
-    })
-    this.#unloaded = this.#unloaded.filter((entity) => this.#entities.has(entity, Flag.listed))
-  }
-
   /**
    * Applies a batch. `from(shard)` is the first offset that the shard has not seen; events below it are skipped.
    * Returns the newest event time that the view accepted (-Infinity for none) and its dead letters by shard.
@@ -128,17 +165,28 @@ export class ViewEngine {
     from: (shard: number) => number,
     dead: (shard: number, letter: DeadLetter) => void,
   ): number {
-    const { view } = this.plan
-    const { count, eventTimes, knownAts, offsets, partition } = batch
-    this.#stage(batch)
+    const { view, layout } = this.plan
+    const { count, eventTimes, knownAts, offsets, partition, ops } = batch
+    const ids = this.#stage(batch)
     for (let shard = 0; shard < this.#shards; shard++)
       this.#from[shard] = this.#owned[shard] === 1 ? from(shard) : Number.POSITIVE_INFINITY
     const firsts = this.#from
     const table = this.#entities
     const store = this.#state.events
     const staging = this.#staging
+    const versions = this.#versions
     const plain = view.latenessMs === null
     const { maxAheadMs } = view
+    const letter = (shard: number, offset: number, partitionOf: number, knownAt: number, code: ErrorCode): void =>
+      dead(shard, {
+        scope: `view:${view.name}`,
+        stream: batch.stream,
+        partition: partitionOf,
+        offset: offsetOf(offset),
+        knownAt,
+        code,
+        reason: reasons[code] ?? code,
+      })
     let newest = Number.NEGATIVE_INFINITY
     for (let row = 0; row < count; row++) {
       const time = eventTimes[row] as number
@@ -146,46 +194,101 @@ export class ViewEngine {
       const offset = offsets[row] as number
       const entity = entities[row] as number
       if (!plain || time - known > maxAheadMs || entity < 0) {
-        const code = entity < 0 ? 'FS_DEAD_KEY' : refusal(time, known, view)
+        // A delete names a row, not an entity.
+        const needsEntity = versions === null || ops?.[row] !== Op.delete
+        const code = entity < 0 && needsEntity ? 'FS_DEAD_KEY' : refusal(time, known, view)
         if (code !== null) {
           // A key that cannot be encoded has no shard of its own.
           const shard = entity < 0 ? partition % this.#shards : table.shard(entity)
-          if (offset >= (firsts[shard] as number)) {
-            dead(shard, {
-              scope: `view:${view.name}`,
-              stream: batch.stream,
-              partition,
-              offset: offsetOf(offset),
-              knownAt: known,
-              code,
-              reason: reasons[code] ?? code,
-            })
-          }
+          if (offset >= (firsts[shard] as number)) letter(shard, offset, partition, known, code)
           continue
         }
       }
       if (time > newest) newest = time
-      if (offset < (firsts[table.shard(entity)] as number)) continue
-      if (!table.has(entity, Flag.loaded))
-        throw new FeatureStoreError('FS_INTERNAL', `view ${view.name}: an entity is applied before it is loaded`)
-      const record = store.insert(entity, time, known, orderOf(partition, offset))
-      staging.copyTo(store.words, record, row)
-      if (!table.has(entity, Flag.dirty)) {
-        table.set(entity, Flag.dirty)
-        this.#changed.push(entity)
+      const order = orderOf(partition, offset)
+      if (versions !== null) {
+        this.#applyVersion(row, entity, ops?.[row] === Op.delete, time, known, order)
+        continue
       }
+      if (offset < (firsts[table.shard(entity)] as number)) continue
+      this.#mustBeLoaded(entity)
+      const record = store.insert(entity, time, known, order)
+      staging.copyTo(store.words, record, row)
+      this.#dirty(entity)
+      if (ids === null) continue
+      store.floats[record * (layout.stride >> 1) + layout.until] = Number.NaN
+      settle(store, entity, time, ids[row] as number, record, this.plan.stream.dedupeSpanMs as number, (at, of) =>
+        letter(table.shard(entity), offsetOfOrder(of), partitionOfOrder(of), at, 'FS_DEAD_DUPLICATE_DIFFERS'),
+      )
     }
     return newest
   }
 
-  /** Inputs of every event as records. */
-  #stage({ columns, count }: EventBatch): void {
-    const { inputs } = this.plan
+  /** A version of a changelog's row comes: it takes back the one before it, and the one behind it takes it back. */
+  #applyVersion(row: number, entity: number, isDelete: boolean, time: number, known: number, order: number): void {
+    const changelogRow = this.#rows[row]
+    const versions = this.#versions
+    // A primary key that is too long is one that the view cannot take: the decoder has refused nulls.
+    if (versions === null || changelogRow === null || changelogRow === undefined) return
+    const key = isDelete ? null : this.#entities.key(entity)
+    const at = versions.add(changelogRow, { knownMs: known, order, timeMs: time, entity: key })
+    const all = changelogRow.versions
+    const offset = offsetOfOrder(order)
+    const before = all[at - 1]
+    if (before !== undefined && before.entity !== null) this.#endVersion(before, known, offset)
+    if (isDelete || offset < (this.#from[this.#entities.shard(entity)] as number)) return
+    this.#mustBeLoaded(entity)
+    const store = this.#state.events
+    const { layout } = store
+    const record = store.insert(entity, time, known, order)
+    this.#staging.copyTo(store.words, record, row)
+    store.floats[record * (layout.stride >> 1) + layout.until] = untilOf(known, all[at + 1])
+    this.#dirty(entity)
+  }
+
+  /** The version counts until `untilMs`, when a record at `offset` of its partition took its place. */
+  #endVersion({ entity: key, timeMs, knownMs, order }: RowVersion, untilMs: number, offset: number): void {
+    const entity = this.#entities.find(key as Uint8Array)
+    if (offset < (this.#from[this.#entities.shard(entity)] as number)) return
+    this.#mustBeLoaded(entity)
+    const store = this.#state.events
+    const cursor = store.find(entity, timeMs, knownMs, order)
+    // Pruned, or not there yet where its row stands behind the changelog's: then it comes with its end.
+    if (cursor < 0) return
+    const at = store.recordAt(entity, cursor) * (store.layout.stride >> 1) + store.layout.until
+    store.floats[at] = untilMs > knownMs ? untilMs : Number.NEGATIVE_INFINITY
+    store.touch(entity, cursor)
+    this.#dirty(entity)
+  }
+
+  #mustBeLoaded(entity: number): void {
+    if (!this.#entities.has(entity, Flag.loaded))
+      throw new FeatureStoreError(
+        'FS_INTERNAL',
+        `view ${this.plan.view.name}: an entity is applied before it is loaded`,
+      )
+  }
+
+  #dirty(entity: number): void {
+    if (this.#entities.has(entity, Flag.dirty)) return
+    this.#entities.set(entity, Flag.dirty)
+    this.#changed.push(entity)
+  }
+
+  /** Inputs of every event as records, and their identities. Returns the ids, null where there are none. */
+  #stage(batch: EventBatch): Float64Array | null {
+    const { columns, count, ops } = batch
+    const { inputs, stream } = this.plan
     this.#staging.begin(count)
     this.#inputs.forEach((input, index) => {
       const plan = inputs[index] as (typeof inputs)[number]
       this.#staging.setInput(index, plan, input(columns, count), count, this.#state.tables[index] ?? null)
     })
+    if (stream.id === undefined) return null
+    const ids = idsOf(columns[stream.id] as Column, count)
+    const except = new Set(stream.op === undefined ? [] : [stream.op])
+    this.#staging.setIdentities(ids, contentHashes(columns, except, count), ops)
+    return ids
   }
 
   /** Makes the summaries of full runs that changed, which reading would make otherwise. */
@@ -200,30 +303,33 @@ export class ViewEngine {
   }
 
   /** Rows changed since the last call, pruned and encoded. */
-  *takeChanged(): Generator<{ readonly shard: number; readonly key: Uint8Array; readonly row: Uint8Array }> {
+  *takeChanged(): Generator<ChangedRow> {
     const state = this.#state
     const store = state.events
+    const table = this.plan.view.name
     const changed = this.#changed
     this.#changed = []
     for (const entity of changed) {
       if (Number.isFinite(this.plan.retainMs)) store.prune(entity, store.newestMs(entity) - this.plan.retainMs)
       this.#entities.unset(entity, Flag.dirty)
-      yield {
-        shard: this.#entities.shard(entity),
-        key: this.#entities.key(entity),
-        row: encodeRow({ state, entity }),
-      }
+      const shard = this.#entities.shard(entity)
+      yield { table, shard, key: this.#entities.key(entity), row: encodeRow({ state, entity }) }
     }
+    if (this.#versions === null) return
+    for (const changedRow of this.#versions.takeChanged()) yield { table: changelogTable(table), ...changedRow }
   }
 
   /**
    * Drops what the store has as well; it is loaded again when next touched. When nothing else is left, the names of
-   * entities and the strings of their inputs go too.
+   * entities and the strings of their inputs go too. Only between batches: entities that were resolved lose their names.
    */
   evictClean(): void {
     const store = this.#state.events
     const table = this.#entities
-    if (this.#changed.length === 0 && this.#unloaded.length === 0) {
+    this.#rows = []
+    this.#versions?.evictClean()
+    if (this.#changed.length === 0) {
+      this.#unloaded = []
       this.#state = new ViewState(this.plan)
       this.#entities = new EntityTable(this.#state.events, this.#shards)
       this.#keys = new KeyResolver(this.#entities, this.plan.view.keyFields, this.plan.keyTypes)
@@ -237,8 +343,17 @@ export class ViewEngine {
   }
 }
 
+const untilOf = (knownMs: number, next: RowVersion | undefined): number => {
+  if (next === undefined) return Number.POSITIVE_INFINITY
+  return next.knownMs > knownMs ? next.knownMs : Number.NEGATIVE_INFINITY
+}
+
+const typesOf = ({ fields }: ViewPlan, names: readonly string[]): ScalarType[] =>
+  names.map((name) => (fields[name] as FieldType).type)
+
 const reasons: Readonly<Record<string, string>> = {
   FS_DEAD_KEY: 'the entity key is null or too long',
   FS_DEAD_TOO_LATE: 'knownAt - eventTime exceeds the lateness of the view',
   FS_DEAD_TOO_EARLY: 'eventTime - knownAt exceeds maxAhead of the view',
+  FS_DEAD_DUPLICATE_DIFFERS: 'it has the id, key and event time of an earlier event, and other content',
 }

@@ -62,8 +62,20 @@ export function concatBatches(batches: readonly EventBatch[]): EventBatch {
         ),
       ]),
     ),
+    // One decoder made them: it gives operations always, or never.
+    ops: first.ops === null ? null : concatBytes(batches.map((batch) => batch.ops as Uint8Array)),
     dead: batches.flatMap((batch) => batch.dead),
   }
+}
+
+function concatBytes(parts: readonly Uint8Array[]): Uint8Array {
+  const joined = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0))
+  let at = 0
+  for (const part of parts) {
+    joined.set(part, at)
+    at += part.length
+  }
+  return joined
 }
 
 function concatColumns(columns: readonly Column[], count: number): Column {

@@ -7,7 +7,10 @@ export interface EventTable {
   readonly fields: Readonly<Record<string, FieldType>>
 }
 
-/** Events of one entity: those with `field = value` for every key field and eventTime in [fromMs, toMs). */
+/**
+ * Events of one entity: those with `field = value` for every key field and eventTime in [fromMs, toMs). Operations do not
+ * matter: what takes back an event of a stream with an id has the entity and event time of it, and so is among them.
+ */
 export interface EventQuery {
   readonly stream: string
   readonly key: Readonly<Record<string, Scalar>>
@@ -16,6 +19,12 @@ export interface EventQuery {
   readonly knownAtMsMax: number
   /** Only records below it count. */
   readonly position: Position
+  /**
+   * For a changelog, the fields of its primary key: then the answer is every record of the rows that those events are
+   * versions of, whatever its own entity and event time, so that what takes the place of a version is there too. Position
+   * and `knownAtMsMax` hold for them as well.
+   */
+  readonly primaryKey?: readonly string[]
 }
 
 export type InsertOutcome =
@@ -60,5 +69,7 @@ export interface EventHistory {
   readonly offsets: Float64Array
   readonly eventTimes: Float64Array
   readonly knownAts: Float64Array
+  /** Op codes; null where all are inserts. */
+  readonly ops: Uint8Array | null
   readonly columns: EventBatch['columns']
 }

@@ -1,6 +1,12 @@
 import { fieldsReadBy, type Catalog } from '../definition/catalog.ts'
 import { durationText, expressionText, featureText, typeText, windowText } from '../definition/format.ts'
-import { referenceText, type Definition, type FeatureDefinition, type ViewDefinition } from '../definition/types.ts'
+import {
+  referenceText,
+  type Definition,
+  type FeatureDefinition,
+  type StreamDefinition,
+  type ViewDefinition,
+} from '../definition/types.ts'
 import type { FieldType } from '../event/types.ts'
 import { formatInstant } from '../time/time.ts'
 import { decideApply } from './decide.ts'
@@ -198,6 +204,7 @@ function partsOf(catalog: Catalog, definition: Definition): Part[] {
     case 'stream':
       return [
         setting('eventTime', definition.eventTime),
+        ...correctionParts(definition, setting),
         setting('importKnownAt', definition.importKnownAt === null ? 'none' : expressionText(definition.importKnownAt)),
         ...Object.entries(definition.fields).map(field),
         ...description,
@@ -237,6 +244,17 @@ function partsOf(catalog: Catalog, definition: Definition): Part[] {
   }
 }
 
+/** How records of a stream take back others; nothing where they do not. */
+const correctionParts = (
+  { id, dedupeSpanMs, primaryKey, op }: StreamDefinition,
+  part: (name: string, text: string) => Part,
+): Part[] => [
+  ...(id === undefined ? [] : [part('id', id)]),
+  ...(dedupeSpanMs === undefined ? [] : [part('dedupeSpan', durationText(dedupeSpanMs))]),
+  ...(primaryKey === undefined ? [] : [part('primaryKey', primaryKey.join(', '))]),
+  ...(op === undefined ? [] : [part('op', op)]),
+]
+
 /** What holds for all features of a view, with what it takes from its stream and entity. */
 function viewSettings(catalog: Catalog, view: ViewDefinition): Part[] {
   const setting = (name: string, text: string): Part => ({ group: 'setting', name, text })
@@ -254,6 +272,7 @@ function viewSettings(catalog: Catalog, view: ViewDefinition): Part[] {
       ? []
       : [
           { group: 'upstream' as const, name: 'eventTime', text: stream.eventTime },
+          ...correctionParts(stream, (name, text) => ({ group: 'upstream', name, text })),
           ...fieldsReadBy(view, stream).flatMap((name): Part[] => {
             const type = stream.fields[name]
             return type === undefined ? [] : [{ group: 'upstream', name: `field ${name}`, text: typeText(type) }]

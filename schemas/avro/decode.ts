@@ -1,11 +1,22 @@
+import { defaultOp, identityFields, isCorrectable, opOf } from '../../core/definition/corrections.ts'
+import { type StreamDefinition } from '../../core/definition/types.ts'
 import { FeatureStoreError } from '../../core/errors.ts'
 import { type DeadRecord, type EventBatch } from '../../core/event/batch.ts'
+import { opNames } from '../../core/event/operation.ts'
 import { offset, type Offset } from '../../core/event/position.ts'
 import { type Column, type FieldType, type ScalarType, type StringTable } from '../../core/event/types.ts'
 import { type LogChunk } from '../../core/ports/event-log.ts'
 import { announcedRecords, RecordCursor } from '../recordbatch/walk.ts'
 import { StringInterner } from './intern.ts'
-import { compileRun, explainProblem, type PlannedField, type RowBuffer, type Run, runEnd } from './plan.ts'
+import {
+  compileRun,
+  explainProblem,
+  type PlannedField,
+  type PlannedOps,
+  type RowBuffer,
+  type Run,
+  runEnd,
+} from './plan.ts'
 import { type AvroSchema, singleObjectBytes, singleObjectMagic } from './schema.ts'
 
 export interface StreamDecoderOptions {
@@ -14,6 +25,8 @@ export interface StreamDecoderOptions {
   readonly fields: Readonly<Record<string, FieldType>>
   /** The field that holds the event time, a timestamp. */
   readonly eventTime: string
+  /** How records take back others; absent where the stream takes inserts alone. */
+  readonly corrections?: Pick<StreamDefinition, 'id' | 'primaryKey' | 'op'>
   /** The writer schema of a fingerprint (16 hex digits), or undefined when it is unknown. */
   readonly schemas: (fingerprintHex: string) => AvroSchema | undefined
   /** Fields to make columns of; default all. The others are checked all the same. */
@@ -53,6 +66,7 @@ interface Plan {
 class Decoder implements StreamDecoder {
   private readonly options: StreamDecoderOptions
   private readonly fields: readonly PlannedField[]
+  private readonly ops: PlannedOps
   private readonly cursor = new RecordCursor()
   private readonly plans: Plan[] = []
   /** Fingerprints without a schema; asked for again with the next chunk, since a schema may come later. */
@@ -67,11 +81,21 @@ class Decoder implements StreamDecoder {
     for (const name of projection)
       if (!Object.hasOwn(fields, name))
         throw new FeatureStoreError('FS_DEFINITION_INVALID', `${stream} has no field ${JSON.stringify(name)}`)
+    const { corrections = {} } = options
+    const kept = isCorrectable(corrections)
+    const identity = identityFields({ ...corrections, eventTime })
+    this.ops = {
+      field: corrections.op === undefined ? -1 : Object.keys(fields).indexOf(corrections.op),
+      whenNone: defaultOp(corrections),
+      byWord: Int8Array.of(-1, ...opNames.map((name) => opOf(corrections, name) ?? -1)),
+      kept,
+    }
     this.fields = Object.entries(fields).map(([name, type]) => ({
       name,
       type,
       isEventTime: name === eventTime,
       projected: projection.has(name),
+      mayBeAbsent: kept && type.nullable !== true && !identity.has(name),
       strings: type.type === 'string' && projection.has(name) ? new StringInterner() : null,
     }))
   }
@@ -105,7 +129,7 @@ class Decoder implements StreamDecoder {
       eventTimes: out.eventTimes.subarray(0, out.row),
       knownAts: out.knownAts.subarray(0, out.row),
       columns: this.columns(out),
-      ops: null,
+      ops: this.ops.kept ? out.ops.subarray(0, out.row) : null,
       dead,
     }
   }
@@ -148,7 +172,7 @@ class Decoder implements StreamDecoder {
       this.unknown.push(plan)
       return plan
     }
-    const plan = { low, high, run: compileRun(schema, low, high, this.fields), reason: '' }
+    const plan = { low, high, run: compileRun(schema, low, high, this.fields, this.ops), reason: '' }
     this.plans.push(plan)
     return plan
   }
@@ -161,6 +185,7 @@ class Decoder implements StreamDecoder {
       offsets: noFloats,
       knownAts: noFloats,
       eventTimes: noFloats,
+      ops: noBytes,
       values: this.fields.map(() => null),
       nulls: this.fields.map(() => null),
       nullSeen: new Uint8Array(this.fields.length),
@@ -175,21 +200,23 @@ class Decoder implements StreamDecoder {
       grown.set(old)
       return grown
     }
+    const bytes = (old: Uint8Array): Uint8Array => {
+      const grown = new Uint8Array(capacity)
+      grown.set(old)
+      return grown
+    }
     out.capacity = capacity
     out.offsets = floats(out.offsets)
     out.knownAts = floats(out.knownAts)
     out.eventTimes = floats(out.eventTimes)
-    this.fields.forEach(({ type, projected, isEventTime }, index) => {
+    if (this.ops.kept) out.ops = bytes(out.ops)
+    this.fields.forEach(({ type, projected, isEventTime, mayBeAbsent }, index) => {
       if (!projected) return
       const old = out.values[index] ?? null
       const values = isEventTime ? out.eventTimes : newValues(type.type, capacity)
       if (old !== null && !isEventTime) values.set(old)
       out.values[index] = values
-      if (type.nullable === true) {
-        const nulls = new Uint8Array(capacity)
-        nulls.set(out.nulls[index] ?? noBytes)
-        out.nulls[index] = nulls
-      }
+      if (type.nullable === true || mayBeAbsent) out.nulls[index] = bytes(out.nulls[index] ?? noBytes)
     })
   }
 

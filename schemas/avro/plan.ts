@@ -1,4 +1,7 @@
+import assert from 'node:assert/strict'
+import { opField, takesBack } from '../../core/definition/corrections.ts'
 import { type ErrorCode } from '../../core/errors.ts'
+import { Op, opNames } from '../../core/event/operation.ts'
 import { type FieldType } from '../../core/event/types.ts'
 import { earliestMs, latestMs } from '../../core/time/time.ts'
 import { type RecordCursor } from '../recordbatch/walk.ts'
@@ -15,7 +18,21 @@ export interface PlannedField {
   readonly isEventTime: boolean
   /** Whether a column is wanted. A field that is not projected is checked all the same: whether a record is dead must not depend on who reads it. */
   readonly projected: boolean
+  /** Not nullable, but null in a record that only takes back another one (retract, delete) is no problem. */
+  readonly mayBeAbsent: boolean
   readonly strings: StringInterner | null
+}
+
+/** How records of a stream say what they do. */
+export interface PlannedOps {
+  /** Index of the declared field that holds the operation; -1: the writer's field `_op`, where its schema has one. */
+  readonly field: number
+  /** Of a record that names none. */
+  readonly whenNone: number
+  /** One more than the code of the written word (0: no known word) -> the operation, -1 where the stream does not take it. */
+  readonly byWord: Int8Array
+  /** Whether the stream takes more than inserts: operations then become a column. */
+  readonly kept: boolean
 }
 
 /** Columns under construction, shared by the plans of one decoder. */
@@ -27,9 +44,11 @@ export interface RowBuffer {
   offsets: Float64Array
   knownAts: Float64Array
   eventTimes: Float64Array
+  /** Op codes; empty where all records are inserts. */
+  ops: Uint8Array
   /** Per field; of int64 the 32-bit halves; null where no column is wanted. */
   values: (Float64Array | Int32Array | Uint8Array | null)[]
-  /** Per field; null where it is not nullable or no column is wanted. */
+  /** Per field; null where it is never null or no column is wanted. */
   nulls: (Uint8Array | null)[]
   /** Per field: 1 when a null may have been written. */
   nullSeen: Uint8Array
@@ -41,7 +60,7 @@ export const runEnd = { chunk: 0, other: 1, full: 2, dead: 3 } as const
 /** Decodes records from the cursor's current one on, as long as they have the plan's fingerprint and there is room. */
 export type Run = (cursor: RecordCursor, out: RowBuffer) => number
 
-const cause = { range: 1, null: 2, nonFinite: 3, eventTime: 4, utf8: 5 } as const
+const cause = { range: 1, null: 2, nonFinite: 3, eventTime: 4, utf8: 5, op: 6 } as const
 
 /** What a problem number means; never with the value itself. */
 export function explainProblem(
@@ -62,6 +81,8 @@ export function explainProblem(
         code: 'FS_DEAD_EVENT_TIME',
         reason: `the event time ${name} is null, missing or outside the years 1 to 9998`,
       }
+    case cause.op:
+      return { code: 'FS_DEAD_OP', reason: 'the operation is unknown, or one that the stream does not take' }
     case cause.utf8:
       return { code: 'FS_DEAD_UNDECODABLE', reason: `the field ${name} is not valid UTF-8` }
     default:
@@ -74,19 +95,28 @@ export function explainProblem(
  * "Schema Resolution", but a value that does not fit makes its record dead and is no error).
  *
  * The source is put together from numbers and the names of locals alone: no name or text of a schema gets into it.
- * Locals: B bytes, V view, p position, end, b byte, lo and hi the halves of the last long, err the first problem.
+ * Locals: B bytes, V view, p position, end, b byte, lo and hi the halves of the last long, err the first problem. Where
+ * records can take back others: op the operation, nerr the first null that is a problem unless the record only does that.
  */
-export function compileRun(schema: AvroSchema, low: number, high: number, fields: readonly PlannedField[]): Run {
-  const source = new RunSource(schema, fields).write(low, high)
-  const make = new Function('R', 'skippers', 'strings', source.text) as (
+export function compileRun(
+  schema: AvroSchema,
+  low: number,
+  high: number,
+  fields: readonly PlannedField[],
+  ops: PlannedOps,
+): Run {
+  const source = new RunSource(schema, fields, ops).write(low, high)
+  const make = new Function('R', 'skippers', 'strings', 'opByWord', source.text) as (
     helpers: typeof runtime,
     skippers: readonly Skipper[],
     strings: readonly (StringInterner | null)[],
+    opByWord: Int8Array,
   ) => Run
   return make(
     runtime,
     source.skippers,
     fields.map((field) => field.strings),
+    ops.byWord,
   )
 }
 
@@ -103,16 +133,21 @@ else { lo = (lo >>> 1) ^ -(lo & 1); hi = lo >> 31; }
 const readLength = `${readLong}if (hi !== 0 || lo < 0 || lo > end - p) ${broken}
 `
 
+/** Index of the writer's `_op` among the fields. */
+const opIndex = -2
+
 class RunSource {
   private readonly schema: AvroSchema
   private readonly fields: readonly PlannedField[]
+  private readonly ops: PlannedOps
   private readonly known: NamedTypes
   private readonly namespace: string
   private readonly skippers: Skipper[] = []
 
-  constructor(schema: AvroSchema, fields: readonly PlannedField[]) {
+  constructor(schema: AvroSchema, fields: readonly PlannedField[], ops: PlannedOps) {
     this.schema = schema
     this.fields = fields
+    this.ops = ops
     this.known = namedTypes(schema)
     const { name } = schema
     this.namespace = name.includes('.') ? name.slice(0, name.lastIndexOf('.')) : (schema.namespace ?? '')
@@ -120,6 +155,9 @@ class RunSource {
 
   write(low: number, high: number): { readonly text: string; readonly skippers: readonly Skipper[] } {
     const indexOf = new Map(this.fields.map((field, index) => [field.name, index]))
+    if (this.ops.field === -1) indexOf.set(opField, opIndex)
+    const { kept, whenNone } = this.ops
+    const readsOp = kept || this.schema.fields.some(({ name }) => indexOf.get(name) === opIndex)
     const body = this.schema.fields.map(({ name, type }) => this.read(indexOf.get(name) ?? -1, type)).join('')
     const written = new Set(this.schema.fields.map(({ name }) => name))
     let missing = ''
@@ -127,7 +165,7 @@ class RunSource {
     this.fields.forEach((field, index) => {
       if (written.has(field.name)) return
       if (field.isEventTime) firstProblem ||= index * 8 + cause.eventTime
-      else if (field.type.nullable !== true) firstProblem ||= index * 8 + cause.null
+      else if (field.type.nullable !== true && !field.mayBeAbsent) firstProblem ||= index * 8 + cause.null
       else missing += this.whenNull(index)
     })
     const locals = this.fields.map(
@@ -138,19 +176,19 @@ return function run(cursor, out) {
   const B = cursor.bytes, V = cursor.view, limit = out.capacity, seen = out.nullSeen;
   const offsets = out.offsets, knownAts = out.knownAts, T = out.eventTimes;
   ${locals.join('\n  ')}
-  let row = out.row, p = 0, end = 0, b = 0, lo = 0, hi = 0, v = 0, err = 0;
+  ${kept ? 'const O = out.ops;\n  ' : ''}let row = out.row, p = 0, end = 0, b = 0, lo = 0, hi = 0, v = 0, err = 0${readsOp ? ', op = 0, nerr = 0' : ''};
   do {
     p = cursor.valueStart; end = cursor.valueEnd;
     if (cursor.bytes !== B || end - p < ${singleObjectBytes} || B[p] !== 0xc3 || B[p + 1] !== 1
       || V.getInt32(p + 2, true) !== ${low | 0} || V.getInt32(p + 6, true) !== ${high | 0}) { out.row = row; return 1 }
     if (row === limit) { out.row = row; return 2 }
     p += ${singleObjectBytes};
-    err = ${firstProblem};
+    err = ${firstProblem};${readsOp ? ` op = ${whenNone}; nerr = 0;` : ''}
 ${missing}${body}
-    if (p !== end) ${broken}
+    if (p !== end) ${broken}${kept ? '\n    if (nerr !== 0 && (op & 1) === 0) err = nerr;' : ''}
     if (err !== 0) { out.row = row; out.problem = err; return 3 }
     offsets[row] = cursor.offset;
-    knownAts[row] = cursor.timestampMs;
+    knownAts[row] = cursor.timestampMs;${kept ? '\n    O[row] = op;' : ''}
     row++;
   } while (cursor.next());
   out.row = row;
@@ -168,6 +206,11 @@ ${missing}${body}
       return `b = B[p++];\n${cases.join('')}${broken}\n`
     }
     const { base, logical } = plainType(type)
+    if (index === opIndex) {
+      if (base === 'null') return ''
+      if (base === 'string') return `${readLength}hi = p + lo;\n${this.readOp()}p = hi;\n`
+      return this.skip(base, type) + this.fail(0, cause.op)
+    }
     if (base === null || index === -1)
       return this.skip(base, type) + (index === -1 ? '' : this.fail(index, cause.range))
     if (base === 'null') return this.whenNull(index)
@@ -177,7 +220,8 @@ ${missing}${body}
   private value(index: number, base: string, logical: string): string | null {
     const field = this.fields[index] as PlannedField
     const text = this.valueOf(index, field, base, logical)
-    const clear = field.projected && field.type.nullable === true ? `N${index}[row] = 0;\n` : ''
+    const isNulled = field.type.nullable === true || field.mayBeAbsent
+    const clear = field.projected && isNulled ? `N${index}[row] = 0;\n` : ''
     return text === null ? null : text + clear
   }
 
@@ -206,9 +250,15 @@ ${missing}${body}
         const check = field.projected
           ? `lo = S${index}.intern(B, p, hi);\nif (lo < 0) { ${this.fail(index, cause.utf8)} }\n${store('lo')}`
           : `if (!R.validUtf8(B, p, hi)) { ${this.fail(index, cause.utf8)} }\n`
-        return `${readLength}hi = p + lo;\n${check}p = hi;\n`
+        const readOp = index === this.ops.field ? this.readOp() : ''
+        return `${readLength}hi = p + lo;\n${readOp}${check}p = hi;\n`
       }
     }
+  }
+
+  /** The operation that the text from p to hi names. Its codes are odd exactly where a record only takes back. */
+  private readOp(): string {
+    return `op = opByWord[R.opWord(B, p, hi) + 1];\nif (op < 0) { ${this.fail(0, cause.op)} }\n`
   }
 
   private timestamp(index: number, field: PlannedField, logical: string): string | null {
@@ -246,8 +296,10 @@ ${missing}${body}
   private whenNull(index: number): string {
     const field = this.fields[index] as PlannedField
     if (field.isEventTime) return `${this.fail(index, cause.eventTime)}\n`
-    if (field.type.nullable !== true) return `${this.fail(index, cause.null)}\n`
-    return field.projected ? `N${index}[row] = 1; seen[${index}] = 1;\n` : ''
+    const mark = field.projected ? `N${index}[row] = 1; seen[${index}] = 1;\n` : ''
+    if (field.type.nullable === true) return mark
+    if (!field.mayBeAbsent) return `${this.fail(index, cause.null)}\n`
+    return `if (err === 0 && nerr === 0) nerr = ${index * 8 + cause.null};\n${mark}`
   }
 
   /** The first problem of a record counts. */
@@ -287,6 +339,9 @@ function plainType(type: AvroType, logical = ''): { readonly base: string | null
   return plainType(node.type, node.logicalType ?? logical)
 }
 
+const opWords = opNames.map((name) => new TextEncoder().encode(name))
+assert(opNames.every((name, code) => Op[name] === code && (code & 1) === (takesBack(code) ? 1 : 0)))
+
 /** What generated loops call. `low` and `high` are the second result of rest(). */
 const runtime = {
   low: 0,
@@ -315,6 +370,18 @@ const runtime = {
     if (Number.isSafeInteger(micros)) return (micros - (((micros % 1000) + 1000) % 1000)) / 1000
     const exact = (BigInt(high) << 32n) | BigInt(low >>> 0)
     return Number((exact - (((exact % 1000n) + 1000n) % 1000n)) / 1000n)
+  },
+
+  /** The code of the operation that a text names, -1 for none. */
+  opWord(bytes: Uint8Array, from: number, to: number): number {
+    for (let code = 0; code < opWords.length; code++) {
+      const word = opWords[code] as Uint8Array
+      if (word.length !== to - from) continue
+      let at = 0
+      while (at < word.length && word[at] === bytes[from + at]) at++
+      if (at === word.length) return code
+    }
+    return -1
   },
 
   validUtf8,

@@ -50,15 +50,17 @@ export async function fromHistory(
   for (let index = 1; ; index++) {
     const toMs = bounds[index - 1] as number
     const fromMs = bounds[index] ?? toMs
+    const { name: stream, primaryKey } = plan.stream
     const history = await store.events({
-      stream: plan.stream.name,
+      stream,
       key,
       fromMs,
       toMs,
       knownAtMsMax: knownAsOfMs,
       position,
+      ...(primaryKey === undefined ? {} : { primaryKey }),
     })
-    const events = eventsFromHistory(plan, history)
+    const events = eventsFromHistory(plan, history, { key, fromMs, toMs })
     if (events.state.events.count(events.entity) > 0 || index >= bounds.length - 1) return events
   }
 }

@@ -1,6 +1,7 @@
 /** Generated event histories of a small stream: ties, disorder, nulls and extremes are likely, not rare. */
 import fc from 'fast-check'
 import type { EventBatch } from '../../core/event/batch.ts'
+import { Op, type OpCode } from '../../core/event/operation.ts'
 import { offset } from '../../core/event/position.ts'
 import type { Column, FieldType, Scalar, ScalarType } from '../../core/event/types.ts'
 import type { NaiveEvent } from '../../core/engine/naive.ts'
@@ -16,11 +17,19 @@ export const fields: Readonly<Record<string, FieldType>> = {
   ok: { type: 'bool', nullable: true },
 }
 
+/** Fields of a stream whose records correct others: by `id`, or as a changelog by `id` and `line`. */
+export const correctedFields: Readonly<Record<string, FieldType>> = {
+  id: { type: 'string' },
+  line: { type: 'int32' },
+  ...fields,
+}
+
 export interface GeneratedEvent {
   readonly partition: number
   readonly eventTimeMs: number
   readonly delayMs: number
   readonly fields: Readonly<Record<string, Scalar>>
+  readonly op?: OpCode
 }
 
 const int32s = fc.oneof(
@@ -59,6 +68,78 @@ export const generatedEvent = (spanMs: number, delayMs: number, hot = false): fc
     }),
   })
 
+export interface CorrectionShape {
+  /** `id`: inserts and retracts by `id`; `changelog`: upserts and deletes by `id` and `line`. */
+  readonly kind: 'id' | 'changelog'
+  /** How many records. Default: 30 to 80. */
+  readonly records?: readonly [min: number, max: number]
+  /** Distinct ids; the fewer, the more corrections. Default 6. */
+  readonly ids?: number
+  /** Event times lie within. Default 1,000. */
+  readonly spanMs?: number
+  /** knownAt is up to this long after the event time, in steps of a tenth, so that ties are likely. Default 1,000. */
+  readonly delayMs?: number
+  /** All of one entity. Default: of three, and of some that no key can name. */
+  readonly hot?: boolean
+}
+
+const tooLong = 'x'.repeat(1_100)
+
+/** What of the declared values a record that only takes back holds. */
+const emptied = (values: Readonly<Record<string, Scalar>>, keep: readonly string[]): Record<string, Scalar> =>
+  Object.fromEntries(Object.entries(values).map(([name, value]) => [name, keep.includes(name) ? value : null]))
+
+/**
+ * Records of a stream that can be corrected, as the log has them, in order of arrival over three partitions. Ids repeat,
+ * so that there are many duplicates, retracts before and after their events, rows that move to another entity, deletes of
+ * what is there and of what is not, and records with the same knownAt.
+ */
+export function generatedCorrections({
+  kind,
+  records = [30, 80],
+  ids = 6,
+  spanMs = 1_000,
+  delayMs = 1_000,
+  hot = false,
+}: CorrectionShape): fc.Arbitrary<NaiveEvent[]> {
+  const changelog = kind === 'changelog'
+  const step = Math.max(1, Math.floor(delayMs / 10))
+  const record = fc
+    .record({
+      event: generatedEvent(spanMs, delayMs, hot),
+      id: fc.nat({ max: ids - 1 }),
+      line: fc.nat({ max: 1 }),
+      steps: fc.integer({ min: 0, max: 10 }),
+      takesBack: fc.nat({ max: 9 }).map((of) => of < 4),
+      odd: fc.nat({ max: 19 }),
+      bare: fc.boolean(),
+    })
+    .map(({ event, id, line, steps, takesBack, odd, bare }): GeneratedEvent => {
+      // By id: an event time and an entity of its own, so that records find each other; sometimes another one.
+      const own = 1_000_000 + ((id * 7_919) % (spanMs + 1))
+      const eventTimeMs = changelog || odd === 0 ? event.eventTimeMs : own
+      const who = hot || changelog ? event.fields['who'] : (['a', 'b', 'ü\0'][id % 3] as string)
+      const moved = hot ? who : odd === 1 ? event.fields['who'] : odd === 2 ? tooLong : who
+      const values = {
+        ...event.fields,
+        id: `id ${id}`,
+        line: changelog ? line : 0,
+        who: moved as Scalar,
+        region: changelog ? (event.fields['region'] as Scalar) : 0,
+      }
+      const kept = changelog ? ['id', 'line'] : odd === 3 ? ['id'] : ['id', 'who', 'region']
+      return {
+        partition: event.partition,
+        eventTimeMs,
+        // Around the event time of the id, whatever the record's own is.
+        delayMs: Math.floor(own / step) * step + steps * step - eventTimeMs,
+        op: changelog ? (takesBack ? Op.delete : Op.upsert) : takesBack ? Op.retract : Op.insert,
+        fields: takesBack && bare ? emptied(values, kept) : values,
+      }
+    })
+  return fc.array(record, { minLength: records[0], maxLength: records[1], size: 'max' }).map(logged)
+}
+
 /** What the log makes of generated events: offsets by partition in order of arrival, knownAt never decreasing. */
 export function logged(events: readonly GeneratedEvent[]): NaiveEvent[] {
   const arrival = events.map((event, index) => ({ event, index, known: event.eventTimeMs + event.delayMs }))
@@ -73,6 +154,7 @@ export function logged(events: readonly GeneratedEvent[]): NaiveEvent[] {
       eventTimeMs: event.eventTimeMs,
       knownAtMs: known,
       fields: { ...event.fields, at: event.eventTimeMs },
+      ...(event.op === undefined ? {} : { op: event.op }),
     }
   })
 }
@@ -103,7 +185,12 @@ function column(type: ScalarType, values: readonly Scalar[]): Column {
 }
 
 /** Consecutive events of one partition as a batch. */
-export function batchOf(stream: string, partition: number, events: readonly NaiveEvent[]): EventBatch {
+export function batchOf(
+  stream: string,
+  partition: number,
+  events: readonly NaiveEvent[],
+  of: Readonly<Record<string, FieldType>> = fields,
+): EventBatch {
   const firstOffset = events[0]?.offset ?? 0
   return {
     stream,
@@ -116,7 +203,7 @@ export function batchOf(stream: string, partition: number, events: readonly Naiv
     eventTimes: Float64Array.from(events, (event) => event.eventTimeMs),
     knownAts: Float64Array.from(events, (event) => event.knownAtMs),
     columns: Object.fromEntries(
-      Object.entries(fields).map(([name, { type }]) => [
+      Object.entries(of).map(([name, { type }]) => [
         name,
         column(
           type,
@@ -124,7 +211,7 @@ export function batchOf(stream: string, partition: number, events: readonly Naiv
         ),
       ]),
     ),
-    ops: null,
+    ops: events.some(({ op }) => op !== undefined) ? Uint8Array.from(events, ({ op }) => op ?? Op.insert) : null,
     dead: [],
   }
 }

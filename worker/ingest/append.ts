@@ -1,5 +1,15 @@
+import {
+  defaultOp,
+  fieldsWritten,
+  isCorrectable,
+  opField,
+  opOf,
+  opsTaken,
+  takesBack,
+} from '../../core/definition/corrections.ts'
 import type { StreamDefinition } from '../../core/definition/types.ts'
 import { FeatureStoreError } from '../../core/errors.ts'
+import { opNames, type OpCode, type OpName } from '../../core/event/operation.ts'
 import type { PartitionPosition, Position } from '../../core/event/position.ts'
 import type { FieldType, Scalar } from '../../core/event/types.ts'
 import type { Clock } from '../../core/ports/environment.ts'
@@ -29,15 +39,16 @@ const linesPerAppend = 1_000
 const waitMs = 50
 
 /**
- * Appends events from NDJSON: fields by name, and optionally `_op` ('insert'), `_knownAt` (default: now) and
- * `_partition` (default: by the key's hash).
+ * Appends events from NDJSON: fields by name, and optionally `_op` (one that the stream takes; default: insert, or upsert
+ * into a changelog), `_knownAt` (default: now) and `_partition` (default: by the key's hash). A line that only takes back
+ * (retract, delete) needs the fields that say which record it is, and those of the record key.
  *
  * Errors: FS_EVENT_INVALID, naming the line. Lines before it are in the log, that line and those after it are not; the
  * message says how many were.
  */
 export async function appendLines(options: AppendOptions): Promise<AppendReport> {
   const { log, stream, clock } = options
-  const schema = streamSchema(stream.name, stream.fields)
+  const schema = streamSchema(stream.name, fieldsWritten(stream))
   options.putSchema(stream.name, schema)
   const encoder = compileEncoder(schema)
   const ends = new Map<number, PartitionPosition>()
@@ -79,7 +90,7 @@ export async function appendLines(options: AppendOptions): Promise<AppendReport>
       if (!(error instanceof FeatureStoreError)) throw error
       await flush()
       throw new FeatureStoreError(
-        error.code === 'FS_NOT_YET' ? 'FS_NOT_YET' : 'FS_EVENT_INVALID',
+        'FS_EVENT_INVALID',
         `line ${line}: ${error.message} (${appended} events before it are appended)`,
         { cause: error },
       )
@@ -96,6 +107,7 @@ export async function appendLines(options: AppendOptions): Promise<AppendReport>
 }
 
 interface ParsedEvent {
+  /** With `_op` where the stream takes several and declares no field for them. */
   readonly fields: Readonly<Record<string, Scalar>>
   readonly key: Uint8Array | null
   readonly partition: number
@@ -104,7 +116,7 @@ interface ParsedEvent {
 
 const invalid = (message: string): FeatureStoreError => new FeatureStoreError('FS_EVENT_INVALID', message)
 
-/** Errors: FS_EVENT_INVALID, FS_NOT_YET (operations other than insert). */
+/** Errors: FS_EVENT_INVALID, FS_TIME_INVALID, FS_ENTITY_INVALID. */
 export function parseEvent(stream: StreamDefinition, text: string, nowMs: number): ParsedEvent {
   let json: unknown
   try {
@@ -115,19 +127,16 @@ export function parseEvent(stream: StreamDefinition, text: string, nowMs: number
   if (typeof json !== 'object' || json === null || Array.isArray(json)) throw invalid('is no JSON object')
   const given = json as Readonly<Record<string, unknown>>
   for (const name of Object.keys(given)) {
-    if (!Object.hasOwn(stream.fields, name) && !['_op', '_knownAt', '_partition'].includes(name)) {
+    if (!Object.hasOwn(stream.fields, name) && ![opField, '_knownAt', '_partition'].includes(name)) {
       throw invalid(`stream ${stream.name} has no field ${name}; it has ${Object.keys(stream.fields).join(', ')}`)
     }
   }
-  const operation = given['_op'] ?? 'insert'
-  if (operation !== 'insert') {
-    if (typeof operation === 'string' && ['retract', 'upsert', 'delete'].includes(operation))
-      throw new FeatureStoreError('FS_NOT_YET', `_op ${operation} is not built yet`)
-    throw invalid(`_op is ${JSON.stringify(operation)}: insert, retract, upsert or delete`)
-  }
-  const fields = Object.fromEntries(
-    Object.entries(stream.fields).map(([name, field]) => [name, parseField(name, field, given[name])]),
-  )
+  const op = operationOf(stream, given)
+  const needed = takesBack(op) ? fieldsWritten(stream) : stream.fields
+  const fields: Record<string, Scalar> = {}
+  for (const name of Object.keys(stream.fields))
+    fields[name] = name === stream.op ? opNameOf(op) : parseField(name, needed[name] as FieldType, given[name])
+  if (isCorrectable(stream) && stream.op === undefined) fields[opField] = opNameOf(op)
   const key = recordKey(stream, (name) => fields[name] ?? null)
   const partition = given['_partition'] ?? recordPartition(stream, key)
   if (
@@ -140,6 +149,21 @@ export function parseEvent(stream: StreamDefinition, text: string, nowMs: number
   }
   const knownAtMs = given['_knownAt'] === undefined ? nowMs : parseInstant(given['_knownAt'], '_knownAt')
   return { fields, key, partition, knownAtMs }
+}
+
+const opNameOf = (op: OpCode): OpName => opNames[op] as OpName
+
+function operationOf(stream: StreamDefinition, given: Readonly<Record<string, unknown>>): OpCode {
+  const declared = stream.op === undefined ? undefined : (given[stream.op] ?? undefined)
+  const word = given[opField] ?? declared
+  if (word === undefined) return defaultOp(stream)
+  const name = given[opField] === undefined ? (stream.op ?? opField) : opField
+  if (declared !== undefined && declared !== word)
+    throw invalid(`${opField} is ${JSON.stringify(word)}, field ${stream.op ?? ''} is ${JSON.stringify(declared)}`)
+  const op = typeof word === 'string' ? opOf(stream, word) : null
+  if (op === null)
+    throw invalid(`${name} is ${JSON.stringify(word)}: stream ${stream.name} takes ${opsTaken(stream).join(', ')}`)
+  return op
 }
 
 const nonFinite: Readonly<Record<string, number>> = {

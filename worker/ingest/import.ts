@@ -4,9 +4,11 @@
  * import that was cut short goes on where it stopped, and one that is complete is not done again.
  */
 import { createHash } from 'node:crypto'
+import { defaultOp, opField } from '../../core/definition/corrections.ts'
 import type { StreamDefinition } from '../../core/definition/types.ts'
 import { FeatureStoreError } from '../../core/errors.ts'
 import { scalarAt } from '../../core/event/column.ts'
+import { opNames } from '../../core/event/operation.ts'
 import type { Column, FieldType, ScalarType } from '../../core/event/types.ts'
 import { compileExpression } from '../../core/expression/compile.ts'
 import type { EventLog, LogRecord } from '../../core/ports/event-log.ts'
@@ -51,7 +53,7 @@ const accepted: Readonly<Record<ScalarType, readonly ScalarType[]>> = {
 /** Errors: FS_FILE_INVALID when a column is missing or of a type that no value of which could fit. */
 export async function importTable(options: ImportOptions): Promise<ImportReport> {
   const { log, stream, table } = options
-  const columns = fileColumns(stream, table.columns)
+  const columns = fileColumns(stream, table)
   const fields = Object.fromEntries(
     Object.entries(columns).map(([name, column]): [string, FieldType] => [name, writtenType(stream, name, column)]),
   )
@@ -106,22 +108,35 @@ export async function importTable(options: ImportOptions): Promise<ImportReport>
     }
     for (let index = 0; index < partitions.length; index++) await append(index)
   }
+  const written = new Set(Object.values(columns))
   return {
     rows: table.rowCount,
     appended,
     alreadyThere,
     clamped,
     ignoredColumns: Object.keys(table.columns).filter(
-      (name) => !Object.hasOwn(stream.fields, name) && name !== options.knownAtColumn,
+      (name) => !written.has(table.columns[name] as Column) && name !== options.knownAtColumn,
     ),
   }
 }
 
-function fileColumns(stream: StreamDefinition, columns: Readonly<Record<string, Column>>): Record<string, Column> {
+/** What is written: the stream's fields, and `_op` of the file unless a field holds the operation. */
+function fileColumns(stream: StreamDefinition, { columns, rowCount }: ImportOptions['table']): Record<string, Column> {
   const chosen: Record<string, Column> = {}
+  const op = stream.op === undefined ? columns[opField] : undefined
+  if (op !== undefined) {
+    if (op.type !== 'string')
+      throw new FeatureStoreError('FS_FILE_INVALID', `column ${opField} is ${op.type}, not string`)
+    // A stream of inserts alone gets it too: what is none becomes a dead letter.
+    chosen[opField] = op
+  }
   for (const [name, field] of Object.entries(stream.fields)) {
     const column = columns[name]
     if (column === undefined) {
+      if (name === stream.op) {
+        chosen[name] = columns[opField] ?? constantText(opNames[defaultOp(stream)] as string, rowCount)
+        continue
+      }
       if (field.nullable === true) continue
       throw new FeatureStoreError(
         'FS_FILE_INVALID',
@@ -139,9 +154,16 @@ function fileColumns(stream: StreamDefinition, columns: Readonly<Record<string, 
   return chosen
 }
 
+const constantText = (text: string, rows: number): Column => ({
+  type: 'string',
+  values: new Int32Array(rows),
+  table: { strings: [text] },
+  nulls: null,
+})
+
 /** What is written: the file's own type where it is wider, so that nothing is lost; the reader narrows. */
 function writtenType(stream: StreamDefinition, name: string, column: Column): FieldType {
-  const field = stream.fields[name] as FieldType
+  const field = stream.fields[name] ?? { type: column.type }
   const type = field.type === 'timestamp' || field.type === 'float64' ? field.type : column.type
   return {
     type: field.type === 'float64' && column.type !== 'float64' ? column.type : type,

@@ -174,7 +174,7 @@ export class EventStore {
   prunedNewestMs(entity: number): number {
     return this.entityFloats[entity * 8 + entityPrunedNewest] as number
   }
-  /** Newest knownAt among pruned events, corrections of them included; -Infinity when none was. */
+  /** Newest knownAt among pruned events, -Infinity when none was. */
   prunedKnownMs(entity: number): number {
     return this.entityFloats[entity * 8 + entityPrunedKnown] as number
   }
@@ -255,6 +255,19 @@ export class EventStore {
       else to = middle
     }
     return (low << runShift) + from
+  }
+
+  /** The event of these times and this order; -1 for none. Only where the layout has an order. */
+  find(entity: number, timeMs: number, knownMs: number, order: number): number {
+    if (this.runsOf(entity) === 0) return -1
+    const index = this.#runFor(entity, timeMs, knownMs, order)
+    let cursor = (index << runShift) + this.#placeIn(this.runAt(entity, index), timeMs, knownMs, order)
+    // Behind the last of its run: the first of the next one.
+    if ((cursor & runMask) === this.lengthOf(this.runAt(entity, index)) || cursor >> runShift !== index)
+      cursor = (index + 1) << runShift
+    if (cursor >= this.end(entity) || this.timeAt(entity, cursor) !== timeMs) return -1
+    const at = this.recordAt(entity, cursor) * (this.layout.stride >> 1) + this.layout.order
+    return this.knownAt(entity, cursor) === knownMs && this.floats[at] === order ? cursor : -1
   }
 
   // Changes.
@@ -493,7 +506,9 @@ export class EventStore {
       const run = this.runAt(entity, index)
       const to = index < whole ? this.lengthOf(run) : end & runMask
       for (let place = 0; place < to; place++) {
-        known = Math.max(known, this.newestKnownOf(run, place))
+        const at = this.record(run, place) * this.layout.stride
+        // Not when it was taken back: that may be known before it is pruned or after.
+        known = Math.max(known, this.knownBaseOf(run) + (this.words[at + 1] as number))
         newest = Math.max(
           newest,
           this.baseOf(run) + (this.words[this.record(run, place) * this.layout.stride] as number),

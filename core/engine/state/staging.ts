@@ -67,6 +67,19 @@ export class Staging {
     }
   }
 
+  /** Until when each record counts (core/asof/corrections.ts). */
+  setUntils(untils: Float64Array): void {
+    copyFloats(untils, this.floats, this.layout.until, this.layout.stride >> 1, untils.length)
+  }
+
+  /** Ids, content hashes and operations (identity.ts). */
+  setIdentities(ids: Float64Array, hashes: Int32Array, ops: Uint8Array | null): void {
+    const { stride, id, hash } = this.layout
+    copyFloats(ids, this.floats, id, stride >> 1, ids.length)
+    copyInts(hashes, this.words, hash, stride, hashes.length)
+    if (ops !== null) copyBytes(ops, this.words, hash + 1, stride, hashes.length)
+  }
+
   /** Copies what `insert` of an event store does not set: all words of record `row` behind its times and its order. */
   copyTo(words: Int32Array, record: number, row: number): void {
     const { stride, order } = this.layout

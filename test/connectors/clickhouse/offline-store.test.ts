@@ -224,6 +224,7 @@ describe('tables', () => {
       '_epoch',
       '_event_time',
       '_known_at',
+      '_op',
       'who',
       'value',
     ])

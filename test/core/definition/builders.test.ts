@@ -50,12 +50,43 @@ describe('streams', () => {
   ])('%s', (_, options, message) => {
     expect(make(options)).toThrow(error('FS_DEFINITION_INVALID', message))
   })
-  test.each(['id', 'op', 'changelog', 'primaryKey', 'knownAt', 'maxKnownAtJump', 'dedupeSpan'])(
-    '%s: not yet',
-    (option) => {
-      expect(make({ [option]: 'n' })).toThrow(error('FS_NOT_YET', new RegExp(`stream s: ${option} is not built yet`)))
-    },
-  )
+  const log = { changelog: true, primaryKey: ['who'] }
+  test.each([
+    ['an unknown id', { id: 'which' }, /id names "which", which is no field/],
+    ['an id of a type that has no identity', { id: 'x' }, /id names x, a float64: it takes string, int32, int64/],
+    ['a nullable id', { fields: { ...fields, who: nullable(string()) }, id: 'who' }, /id names who, which is nullable/],
+    ['an id of a changelog', { id: 'who', ...log }, /id and changelog exclude each other/],
+    ['a dedupeSpan without an id', { dedupeSpan: 5 }, /dedupeSpan is only for a stream with an id/],
+    ['a dedupeSpan of a changelog', { dedupeSpan: 5, ...log }, /dedupeSpan is only for a stream with an id/],
+    ['a negative dedupeSpan', { id: 'who', dedupeSpan: -1 }, /dedupeSpan is -1: a number of milliseconds/],
+    ['half a dedupeSpan', { id: 'who', dedupeSpan: 0.5 }, /dedupeSpan is 0.5/],
+    ['a changelog without a primaryKey', { changelog: true }, /a changelog needs a primaryKey/],
+    ['a primaryKey of no changelog', { primaryKey: ['who'] }, /primaryKey is only for changelog: true/],
+    ['changelog: false', { changelog: false, primaryKey: ['who'] }, /changelog is true, or left out/],
+    ['an empty primaryKey', { changelog: true, primaryKey: [] }, /primaryKey names no field/],
+    ['a primaryKey twice', { changelog: true, primaryKey: ['who', 'who'] }, /primaryKey names a field twice/],
+    ['a primaryKey of floats', { changelog: true, primaryKey: ['x'] }, /primaryKey names x, a float64/],
+    [
+      'an unknown primaryKey',
+      { changelog: true, primaryKey: ['toString'] },
+      /primaryKey names "toString", which is no/,
+    ],
+    ['an op of numbers', { id: 'who', op: 'n' }, /op names n, a int32: it takes string/],
+    ['an op that is the id', { id: 'who', op: 'who' }, /op names who, which also says which record it is/],
+    ['an op of inserts alone', { op: 'who' }, /op is only for a stream with an id or a changelog/],
+  ])('%s', (_, options, message) => {
+    expect(make(options)).toThrow(error('FS_DEFINITION_INVALID', message))
+  })
+  test('an id has 7 days of duplicates; a changelog is keyed by its primary key, unless it is said', () => {
+    expect(make({ id: 'who' })()).toMatchObject({ id: 'who', dedupeSpanMs: 7 * 86_400_000, key: [] })
+    expect(make({ id: 'who', dedupeSpan: 0, key: ['n'] })()).toMatchObject({ dedupeSpanMs: 0, key: ['n'] })
+    expect(make({ changelog: true, primaryKey: ['who', 'n'] })()).toMatchObject({ key: ['who', 'n'] })
+    expect(make({ changelog: true, primaryKey: ['who'], key: ['n'] })()).toMatchObject({ key: ['n'] })
+    expect(Object.keys(make({})())).toEqual(Object.keys(events))
+  })
+  test.each(['knownAt', 'maxKnownAtJump'])('%s: not yet', (option) => {
+    expect(make({ [option]: 'n' })).toThrow(error('FS_NOT_YET', new RegExp(`stream s: ${option} is not built yet`)))
+  })
   test('decimal: not yet', () => {
     expect(() => tidemark.decimal(10, 2)).toThrow(error('FS_NOT_YET', /decimal\(10, 2\)/))
   })

@@ -39,6 +39,7 @@ interface Variant {
   readonly key?: Readonly<Record<string, FieldType>>
   readonly feature?: (scope: Scope) => FeatureBuilder<'float64'>
   readonly options?: object
+  readonly corrections?: object
   readonly describe?: string
   readonly entityName?: string
 }
@@ -63,6 +64,7 @@ function project(variant: Variant): Definition[] {
     eventTime: variant.eventTime ?? 'at',
     key: variant.streamKey ?? ['who'],
     partitions: variant.partitions ?? 1,
+    ...variant.corrections,
     ...described,
   } as never)
   const who = entity(variant.entityName ?? 'e', {
@@ -137,6 +139,12 @@ const different: [string, Variant][] = [
   ['its divisor', { feature: ({ x }) => over1h(variance(x, { divisor: 'population' }) as never) }],
   ['a deviation', { feature: ({ x }) => over1h(stddev(x) as never) }],
   ['n', { feature: ({ x }) => over1h(lastN(x, 2) as never) }],
+  ['an id', { corrections: { id: 'who' } }],
+  ['another id', { corrections: { id: 'where' } }],
+  ['the span of duplicates', { corrections: { id: 'who', dedupeSpan: 1 } }],
+  ['where the operation is', { corrections: { id: 'who', op: 'kind' }, fields: { kind: string() } }],
+  ['a primary key', { corrections: { changelog: true, primaryKey: ['who'] } }],
+  ['another primary key', { corrections: { changelog: true, primaryKey: ['where', 'who'] } }],
   ['another n', { feature: ({ x }) => over1h(lastN(x, 3) as never) }],
 ]
 
@@ -163,6 +171,18 @@ describe('the fingerprint of a feature', () => {
     ]
     const all = inputs.map((input) => of({ feature: (scope) => over1h(mean(input(scope) as never) as never) }))
     expect(new Set(all).size).toBe(inputs.length)
+  })
+  test('is what it was before streams could be corrected, where a stream declares nothing of it', () => {
+    const from = stream('s', { fields: { at: timestamp(), who: string(), x: int32() }, eventTime: 'at' })
+    const who = entity('e', { key: { who: string() } })
+    const v = view('v', { from, entity: who, features: ({ x }) => ({ f: mean(x).over(3_600_000) }) })
+    const catalog = buildCatalog([from, who, v])
+    expect(featureFingerprint(catalog, { view: 'v', feature: 'f' })).toBe(
+      '263541f81dd9c56274bfc23a37c991486d2500f49a8f9bfb5edfa87c3af80c65',
+    )
+    expect(definitionFingerprint(catalog, from)).toBe(
+      'ad1347efd49664a9d7d8a078cb66aee071450624aec145ca89cf098c1a2343bd',
+    )
   })
   test('the order of definitions decides nothing', () => {
     const definitions = project({})

@@ -3,6 +3,7 @@ import {
   count,
   days,
   entity,
+  float64,
   int32,
   int64,
   lastN,
@@ -56,6 +57,18 @@ describe('a stream', () => {
     expect(() => stream('s', { fields: { at: timestamp() }, eventTime: 'at', key: ['who'] })).toThrow(
       invalid(/key names "who"/),
     )
+  })
+
+  test('an id, primary key or operation of a wrong field', () => {
+    const some = { fields: { at: timestamp(), who: string(), share: float64() }, eventTime: 'at' } as const
+    // @ts-expect-error -- two floats are never surely the same
+    expect(() => stream('s', { ...some, id: 'share' })).toThrow(invalid(/id names share, a float64/))
+    // @ts-expect-error -- who, not whom
+    expect(() => stream('s', { ...some, changelog: true, primaryKey: ['whom'] })).toThrow(invalid(/names "whom"/))
+    // @ts-expect-error -- an operation is a word
+    expect(() => stream('s', { ...some, id: 'who', op: 'at' })).toThrow(invalid(/op names at, a timestamp/))
+    // @ts-expect-error -- a changelog, or not
+    expect(() => stream('s', { ...some, changelog: 'who' })).toThrow(invalid(/changelog is true/))
   })
 
   test('an option that there is not', () => {

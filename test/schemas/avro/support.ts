@@ -49,14 +49,19 @@ export interface Reading {
   readonly fields: Readonly<Record<string, FieldType>>
   readonly eventTime?: string
   readonly projection?: readonly string[]
+  readonly corrections?: { readonly id?: string; readonly primaryKey?: readonly string[]; readonly op?: string }
 }
 
-export const decoderOf = (schemas: readonly AvroSchema[], { fields, eventTime = 'at', projection }: Reading) =>
+export const decoderOf = (
+  schemas: readonly AvroSchema[],
+  { fields, eventTime = 'at', projection, corrections }: Reading,
+) =>
   createStreamDecoder({
     stream: 'events',
     fields,
     eventTime,
     schemas: (hex) => schemas.find((schema) => fingerprintHex(schema) === hex),
+    ...(corrections === undefined ? {} : { corrections }),
     ...(projection === undefined ? {} : { projection }),
   })
 

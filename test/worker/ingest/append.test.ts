@@ -4,7 +4,8 @@ import { bool, float64, int32, int64, nullable, string, timestamp } from '../../
 import { stream } from '../../../core/definition/stream.ts'
 import type { ErrorCode } from '../../../core/errors.ts'
 import { StreamReader } from '../../../schemas/stream-reader.ts'
-import { streamSchema } from '../../../schemas/avro/index.ts'
+import { streamSchema, type AvroSchema } from '../../../schemas/avro/index.ts'
+import { Op } from '../../../core/event/operation.ts'
 import { scalarAt } from '../../../core/event/column.ts'
 import { offset } from '../../../core/event/position.ts'
 import type { Column } from '../../../core/event/types.ts'
@@ -43,9 +44,10 @@ describe('an event as a line of JSON', () => {
     [{ ...base, at: '2026-01-05T08:00:00' }, 'FS_TIME_INVALID', 'at'],
     [{ ...base, at: '2026-02-30T08:00:00Z' }, 'FS_TIME_INVALID', 'at'],
     [{ ...base, _knownAt: 'yesterday' }, 'FS_TIME_INVALID', '_knownAt'],
-    [{ ...base, _op: 'retract' }, 'FS_NOT_YET', 'retract'],
-    [{ ...base, _op: 'upsert' }, 'FS_NOT_YET', 'upsert'],
+    [{ ...base, _op: 'retract' }, 'FS_EVENT_INVALID', '_op is "retract": stream events takes insert'],
+    [{ ...base, _op: 'upsert' }, 'FS_EVENT_INVALID', 'takes insert'],
     [{ ...base, _op: 'remove' }, 'FS_EVENT_INVALID', '_op'],
+    [{ ...base, _op: 1 }, 'FS_EVENT_INVALID', '_op is 1'],
     [{ ...base, _partition: 3 }, 'FS_EVENT_INVALID', 'from 0 to 2'],
     [{ ...base, _partition: -1 }, 'FS_EVENT_INVALID', '_partition'],
     [{ ...base, _partition: '1' }, 'FS_EVENT_INVALID', '_partition'],
@@ -89,6 +91,80 @@ describe('an event as a line of JSON', () => {
       knownAtMs: 5,
       partition: 2,
     })
+  })
+})
+
+describe('a line that takes back another', () => {
+  const fields = { id: string(), at: timestamp(), who: string(), amount: float64(), note: nullable(string()) }
+  const payments = stream('payments', { fields, eventTime: 'at', id: 'id', key: ['who'] })
+  const rows = stream('rows', { fields, eventTime: 'at', changelog: true, primaryKey: ['id'] })
+  const kinds = stream('kinds', { fields: { ...fields, kind: string() }, eventTime: 'at', id: 'id', op: 'kind' })
+  const full = { id: 'x', at: 5, who: 'a', amount: 1 }
+  const parse = (of: Parameters<typeof parseEvent>[0], line: object) =>
+    parseEvent(of, JSON.stringify(line), nowMs).fields
+
+  it('needs what says which record it is, and the record key', () => {
+    const empty = { amount: null, note: null }
+    expect(parse(payments, full)).toEqual({ ...full, note: null, _op: 'insert' })
+    expect(parse(payments, { _op: 'retract', id: 'x', at: 5, who: 'a' })).toEqual({
+      ...empty,
+      id: 'x',
+      at: 5,
+      who: 'a',
+      _op: 'retract',
+    })
+    expect(parse(rows, { _op: 'delete', id: 'x', at: 5 })).toEqual({
+      ...empty,
+      id: 'x',
+      at: 5,
+      who: null,
+      _op: 'delete',
+    })
+    expect(parse(rows, full)).toMatchObject({ _op: 'upsert' })
+    expect(parse(rows, { ...full, _op: 'insert' })).toMatchObject({ _op: 'upsert' })
+    expect(parse(kinds, { id: 'x', at: 5, kind: 'retract' })).toMatchObject({ kind: 'retract', who: null })
+    expect(parse(kinds, { id: 'x', at: 5, _op: 'retract' })).toMatchObject({ kind: 'retract' })
+    expect(parse(kinds, full)).toEqual({ ...full, note: null, kind: 'insert' })
+  })
+  const bad: readonly (readonly [of: Parameters<typeof parseEvent>[0], line: object, says: string])[] = [
+    [payments, { ...full, id: undefined }, 'id is missing'],
+    [payments, { _op: 'retract', at: 5, who: 'a' }, 'id is missing'],
+    [payments, { _op: 'retract', id: 'x', who: 'a' }, 'at is missing'],
+    [payments, { _op: 'retract', id: 'x', at: 5 }, 'who is missing'],
+    [payments, { _op: 'insert', id: 'x', at: 5, who: 'a' }, 'amount is missing'],
+    [payments, { ...full, _op: 'upsert' }, '_op is "upsert": stream payments takes insert, retract'],
+    [rows, { ...full, _op: 'retract' }, '_op is "retract": stream rows takes upsert, delete, insert'],
+    [rows, { _op: 'delete', at: 5 }, 'id is missing'],
+    [rows, { _op: 'delete', id: 'x' }, 'at is missing'],
+    [rows, { id: 'x', at: 5 }, 'who is missing'],
+    [kinds, { ...full, kind: 'Insert' }, 'kind is "Insert": stream kinds takes insert, retract'],
+    [kinds, { ...full, kind: 'insert', _op: 'retract' }, '_op is "retract", field kind is "insert"'],
+  ]
+  it.each(bad.map(([of, line, says]) => ({ of, line, says })))('is refused: $says', ({ of, line, says }) => {
+    expect(() => parse(of, line)).toThrow(
+      expect.objectContaining({ code: 'FS_EVENT_INVALID', message: expect.stringContaining(says) as unknown }),
+    )
+  })
+
+  it.each([payments, rows, kinds])('comes back from the log as it was said: $name', async (of) => {
+    const log = new MemoryLog('log')
+    await log.create(of.name, { partitions: 1 })
+    const schemas: AvroSchema[] = []
+    const back = of === rows ? 'delete' : 'retract'
+    const lines = [full, { id: 'x', at: 5, who: 'a', _op: back }].map((line) => JSON.stringify(line))
+    await appendLines({
+      log,
+      putSchema: (_, schema) => schemas.push(schema),
+      stream: of,
+      clock: { nowMs: () => nowMs },
+      lines,
+    })
+    const reader = new StreamReader({ log, stream: of, schemas: () => schemas[0] })
+    await reader.refresh()
+    const batch = await reader.read(0, offset(0), 1_000_000)
+    expect(batch).toMatchObject({ count: 2, dead: [] })
+    expect([...(batch?.ops ?? [])]).toEqual(of === rows ? [Op.upsert, Op.delete] : [Op.insert, Op.retract])
+    expect([0, 1].map((row) => scalarAt(batch?.columns['amount'] as Column, row))).toEqual([1, null])
   })
 })
 

@@ -56,6 +56,55 @@ async function importOf(given: Partial<ImportOptions> = {}) {
   return { log, options, schemas: () => schema }
 }
 
+describe('operations of a file', () => {
+  const fields = { id: string(), at: timestamp(), who: string() }
+  const withId = stream('events', { fields, eventTime: 'at', id: 'id' })
+  const withOp = stream('events', { fields: { ...fields, kind: string() }, eventTime: 'at', id: 'id', op: 'kind' })
+  const plain = stream('events', { fields, eventTime: 'at' })
+  const named = (values: readonly (string | null)[]): Column => ({
+    ...(texts(values.map((value) => value ?? '')) as Column & { type: 'string' }),
+    nulls: values.includes(null) ? Uint8Array.from(values, (value) => (value === null ? 1 : 0)) : null,
+  })
+  const base = { id: texts(['x', 'y', 'x']), at: times([1, 2, 1]), who: named(['a', 'b', null]) }
+  const read = async (of: ImportOptions['stream'], more: Readonly<Record<string, Column>>) => {
+    const { log, options, schemas } = await importOf({
+      stream: of,
+      table: { rowCount: 3, columns: { ...base, ...more } },
+    })
+    const report = await importTable(options)
+    const reader = new StreamReader({ log, stream: of, schemas })
+    await reader.refresh()
+    const batch = await reader.read(0, offset(0), 1_000_000)
+    return {
+      ops: batch?.ops === null ? null : [...(batch?.ops ?? [])],
+      dead: batch?.dead.map(({ offset: at, code }) => `${at} ${code}`),
+      ignored: report.ignoredColumns,
+    }
+  }
+  // In (knownAt, row) order the rows are 0, 2, 1.
+  it('are the column _op, or that of the declared field, or inserts', async () => {
+    const ops = named(['insert', null, 'retract'])
+    expect(await read(withId, { _op: ops })).toEqual({ ops: [0, 1, 0], dead: [], ignored: [] })
+    expect(await read(withId, {})).toEqual({ ops: [0, 0], dead: ['1 FS_DEAD_NULL'], ignored: [] })
+    const kinds = named(['insert', 'insert', 'retract'])
+    expect(await read(withOp, { kind: kinds })).toEqual({ ops: [0, 1, 0], dead: [], ignored: [] })
+    expect(await read(withOp, { _op: kinds })).toEqual({ ops: [0, 1, 0], dead: [], ignored: [] })
+    expect(await read(withOp, {})).toEqual({ ops: [0, 0], dead: ['1 FS_DEAD_NULL'], ignored: [] })
+  })
+  it('that the stream does not take become dead letters', async () => {
+    const ops = named(['insert', 'upsert', 'retract'])
+    const who = texts(['a', 'b', 'c'])
+    expect(await read(withId, { _op: ops, who })).toMatchObject({ ops: [0, 1], dead: ['2 FS_DEAD_OP'] })
+    expect(await read(plain, { _op: ops, who })).toMatchObject({ ops: null, dead: ['1 FS_DEAD_OP', '2 FS_DEAD_OP'] })
+  })
+  it('are text', async () => {
+    await expect(read(withId, { _op: times([1, 2, 3]) })).rejects.toMatchObject({
+      code: 'FS_FILE_INVALID',
+      message: 'column _op is timestamp, not string',
+    })
+  })
+})
+
 describe('an import', () => {
   it('writes rows in (knownAt, row) order and leaves what does not fit to the reader', async () => {
     const { log, options, schemas } = await importOf()

@@ -1,0 +1,355 @@
+/**
+ * One check for every property of the engine: a history goes through an engine in batches, with flushes, evictions,
+ * restarts and several owners of shards, and what it finishes must equal the plain twin bit for bit.
+ */
+import fc from 'fast-check'
+import { expect } from 'vitest'
+import { buildCatalog } from '../../../core/definition/catalog.ts'
+import type { BoolExpr, NumericExpr, StringExpr } from '../../../core/definition/expressions.ts'
+import { bool, float64, int32, int64, nullable, string, timestamp } from '../../../core/definition/fields.ts'
+import {
+  count,
+  distinctCount,
+  first,
+  last,
+  lastN,
+  max,
+  mean,
+  min,
+  rows,
+  series,
+  session,
+  share,
+  stddev,
+  sum,
+  tumbling,
+  variance,
+  type FeatureBuilder,
+} from '../../../core/definition/functions.ts'
+import { entity, stream } from '../../../core/definition/stream.ts'
+import type { ViewDefinition } from '../../../core/definition/types.ts'
+import { view } from '../../../core/definition/view.ts'
+import { statusName, valueAt } from '../../../core/engine/feature-column.ts'
+import { ViewFinisher } from '../../../core/engine/finish.ts'
+import { acceptedEvents, countingEvents, naiveValue, type NaiveEvent } from '../../../core/engine/naive.ts'
+import { planView, type ViewPlan } from '../../../core/engine/plan.ts'
+import { ViewEngine, type MissingRow } from '../../../core/engine/view-engine.ts'
+import { encodeKey } from '../../../core/event/key.ts'
+import type { ScalarType } from '../../../core/event/types.ts'
+import { batchOf, correctedFields, fields } from '../../support/history.ts'
+
+export const declared = {
+  at: timestamp(),
+  who: string(),
+  region: int32(),
+  i: nullable(int32()),
+  b: nullable(int64()),
+  f: nullable(float64({ allowNonFinite: true })),
+  s: nullable(string()),
+  ok: nullable(bool()),
+}
+
+/** The same fields, as a stream of events that stand, as one whose events can be retracted, and as a changelog. */
+const streams = {
+  plain: stream('events', { fields: declared, eventTime: 'at', key: ['who'], partitions: 3 }),
+  id: stream('events', {
+    fields: { id: string(), line: int32(), ...declared },
+    eventTime: 'at',
+    id: 'id',
+    dedupeSpan: 400,
+    key: ['who'],
+    partitions: 3,
+  }),
+  changelog: stream('events', {
+    fields: { id: string(), line: int32(), ...declared },
+    eventTime: 'at',
+    changelog: true,
+    primaryKey: ['id', 'line'],
+    partitions: 3,
+  }),
+}
+export type StreamKind = keyof typeof streams
+
+const who = entity('who', { key: { who: string(), region: int32() } })
+
+export type AnyFeature = FeatureBuilder<ScalarType | `list<${ScalarType}>`>
+
+/** A condition that is true, false and null, of fields that features also aggregate. */
+export type Condition = (fields: {
+  readonly i: NumericExpr<'int32'>
+  readonly ok: BoolExpr
+  readonly s: StringExpr
+}) => BoolExpr
+
+export const everyFunction = (kind: StreamKind, over: (feature: AnyFeature) => AnyFeature, where?: Condition) =>
+  view('every', {
+    from: streams[kind] as unknown as (typeof streams)['plain'],
+    entity: who,
+    ttl: 4_000,
+    lateness: 1_500,
+    maxAhead: 40,
+    features: ({ i, b, f, s, ok, at }) => {
+      const all = {
+        n: count(),
+        i_sum: sum(i),
+        i_mean: mean(i),
+        i_min: min(i),
+        i_max: max(i),
+        i_var: variance(i),
+        i_std: stddev(i),
+        i_stdp: stddev(i, { divisor: 'population' }),
+        big: share(i.gt(3)),
+        ratio: mean(i.div(3)),
+        b_sum: sum(b),
+        b_mean: mean(b),
+        b_max: max(b),
+        b_min: min(b),
+        b_std: stddev(b),
+        f_sum: sum(f),
+        f_mean: mean(f),
+        f_std: stddev(f),
+        f_var: variance(f, { divisor: 'population' }),
+        f_max: max(f),
+        f_min: min(f),
+        f_distinct: distinctCount(f),
+        s_distinct: distinctCount(s),
+        s_last: last(s),
+        s_first: first(s),
+        s_last3: lastN(s, 3),
+        i_last2: lastN(i, 2),
+        ok_share: share(ok),
+        ok_last: last(ok),
+        newest: max(at),
+        b_last: last(b),
+      }
+      const features: [string, AnyFeature][] = Object.entries(all)
+      if (where !== undefined)
+        for (const [name, feature] of Object.entries(all))
+          features.push([`${name}_if`, feature.where(where({ i, ok, s }))])
+      return Object.fromEntries(features.map(([name, feature]) => [name, over(feature)]))
+    },
+  })
+
+const seriesOf =
+  (spanMs: number, stepMs: number) =>
+  (feature: AnyFeature): AnyFeature =>
+    feature.aggregation.function === 'lastN' ? feature.over(spanMs) : feature.over(series(spanMs, stepMs))
+
+export const windows: readonly (readonly [string, (feature: AnyFeature) => AnyFeature, Condition?])[] = [
+  ['over 1 ms', (feature) => feature.over(1)],
+  ['over 700 ms', (feature) => feature.over(700)],
+  ['over 4000 ms', (feature) => feature.over(4_000)],
+  ['over lifetime', (feature) => feature],
+  ['over 700 ms ending 900 ms before', (feature) => feature.over(700, { endsBefore: 900 })],
+  ['over 3000 ms ending 1000 ms before', (feature) => feature.over(3_000, { endsBefore: 1_000 })],
+  ['over 2000 ms where ok', (feature) => feature.over(2_000), ({ ok }) => ok],
+  ['over rows(1)', (feature) => feature.over(rows(1))],
+  ['over rows(5) where ok', (feature) => feature.over(rows(5)), ({ ok }) => ok],
+  ['over rows(150)', (feature) => feature.over(rows(150))],
+  ['over tumbling 700 ms, current', (feature) => feature.over(tumbling(700, { take: 'current' }))],
+  ['over tumbling 2000 ms, last', (feature) => feature.over(tumbling(2_000, { take: 'last' })), ({ ok }) => ok],
+  ['over sessions of 1 ms', (feature) => feature.over(session(1))],
+  ['over sessions of 60 ms', (feature) => feature.over(session(60)), ({ ok }) => ok],
+  ['over sessions of 900 ms', (feature) => feature.over(session(900))],
+  ['over 2000 ms to 700 ms', (feature) => feature.over(2_000, { resolution: 700 }), ({ ok }) => ok],
+  [
+    'over 3000 ms ending 1000 ms before to 3000 ms',
+    (feature) => feature.over(3_000, { endsBefore: 1_000, resolution: 3_000 }),
+  ],
+  ['over 4 parts of 1000 ms', seriesOf(4_000, 1_000)],
+  ['over 7 parts of 300 ms where ok', seriesOf(2_100, 300), ({ ok }) => ok],
+  ['over 1 part of 900 ms', seriesOf(900, 900)],
+  ['over 40 parts of 1 ms', seriesOf(40, 1)],
+  ['over lifetime where i > 0 or s is x', (feature) => feature, ({ i, s }) => i.gt(0).or(s.eq('x'))],
+]
+
+export interface Subject {
+  readonly kind: StreamKind
+  readonly definition: ViewDefinition
+  readonly plan: ViewPlan
+  readonly finisher: ViewFinisher
+}
+
+export function subjectOf(kind: StreamKind, over: (feature: AnyFeature) => AnyFeature, where?: Condition): Subject {
+  const definition = everyFunction(kind, over, where)
+  const plan = planView(buildCatalog([streams[kind], who, definition]), 'every', 300)
+  return { kind, definition, plan, finisher: new ViewFinisher(plan) }
+}
+
+/** How a history is driven, and what is asked. */
+export interface Drive {
+  /** Records of a batch, in turn. */
+  readonly sizes: readonly number[]
+  /** Batches between two flushes, less one. */
+  readonly flushEvery: number
+  /** Batches after which what is not flushed is lost, and the rest is read again. */
+  readonly restarts: readonly number[]
+  /** Two workers own half of the shards each; a changelog has one. */
+  readonly halves: boolean
+  /** Share of the batches after which is asked once more, beside the end. */
+  readonly pause: number
+  readonly asOfs: readonly { readonly at: number; readonly knownAfter: number | null }[]
+}
+
+export const drives: fc.Arbitrary<Drive> = fc.record({
+  sizes: fc.array(fc.integer({ min: 1, max: 90 }), { minLength: 1, maxLength: 6 }),
+  flushEvery: fc.nat({ max: 3 }),
+  restarts: fc.array(fc.integer({ min: 1, max: 12 }), { maxLength: 2 }),
+  halves: fc.boolean(),
+  pause: fc.double({ min: 0, max: 1, noNaN: true }),
+  asOfs: fc.array(
+    fc.record({
+      at: fc.integer({ min: 999_000, max: 1_015_000 }),
+      knownAfter: fc.oneof(fc.constant(null), fc.integer({ min: -2_000, max: 2_000 })),
+    }),
+    { minLength: 5, maxLength: 12 },
+  ),
+})
+
+const shards = 4
+type Rows = ReadonlyMap<string, Uint8Array>
+
+const nameOf = (table: string, key: Uint8Array): string => `${table}/${Buffer.from(key).toString('hex')}`
+
+/** Brings what the engine asks for into memory. */
+export function loadFrom(engine: ViewEngine, store: Rows): void {
+  for (let missing = engine.unloaded(); missing.length > 0; missing = engine.unloaded())
+    engine.load(
+      missing,
+      missing.map(({ table, key }: MissingRow) => store.get(nameOf(table, key)) ?? null),
+    )
+}
+
+function flushInto(engine: ViewEngine, store: Map<string, Uint8Array>): void {
+  for (const { table, key, row } of engine.takeChanged()) store.set(nameOf(table, key), row)
+}
+
+/** Splits the log into batches of consecutive records of one partition, in an interleaving that keeps each partition's order. */
+function cut(history: readonly NaiveEvent[], sizes: readonly number[]): NaiveEvent[][] {
+  const queues = [0, 1, 2].map((partition) => history.filter((event) => event.partition === partition))
+  const batches: NaiveEvent[][] = []
+  for (let turn = 0; queues.some((queue) => queue.length > 0); turn++) {
+    const queue = queues[turn % 3] as NaiveEvent[]
+    const batch = queue.splice(0, sizes[turn % sizes.length] as number)
+    if (batch.length > 0) batches.push(batch)
+  }
+  return batches
+}
+
+/** Everything that a history may meet between the log and a value. Fails where the engine and the plain twin differ. */
+export function check(subject: Subject, history: readonly NaiveEvent[], drive: Drive): void {
+  const { kind, plan } = subject
+  const owners = drive.halves && kind !== 'changelog' ? [new Set([0, 1]), new Set([2, 3])] : [new Set([0, 1, 2, 3])]
+  const start = (): ViewEngine[] => owners.map((owned) => new ViewEngine(plan, shards, owned))
+  const batches = cut(history, drive.sizes)
+  const store = new Map<string, Uint8Array>()
+  const restarts = [...drive.restarts]
+  const pauseAfter = Math.floor(drive.pause * batches.length)
+  let engines = start()
+  let flushed = { batch: 0, below: [0, 0, 0] }
+  let below = [0, 0, 0]
+  const flush = (batch: number): void => {
+    for (const engine of engines) flushInto(engine, store)
+    flushed = { batch, below: [...below] }
+  }
+  for (let at = 0; at < batches.length; at++) {
+    const own = batches[at] as NaiveEvent[]
+    const batch = batchOf('events', own[0]?.partition as number, own, kind === 'plain' ? fields : correctedFields)
+    for (const engine of engines) {
+      const resolved = engine.resolve(batch)
+      loadFrom(engine, store)
+      engine.apply(
+        batch,
+        resolved,
+        () => flushed.below[batch.partition] as number,
+        () => {},
+      )
+    }
+    below[batch.partition] = batch.nextOffset
+    if (at % (drive.flushEvery + 1) === 0) {
+      flush(at + 1)
+      if (at % 2 === 0) for (const engine of engines) engine.evictClean()
+    }
+    if (restarts[0] === at + 1) {
+      restarts.shift()
+      engines = start()
+      below = [...flushed.below]
+      at = flushed.batch - 1
+      continue
+    }
+    if (at === pauseAfter) {
+      flush(at + 1)
+      compare(subject, history, below, store, drive.asOfs)
+    }
+  }
+  flush(batches.length)
+  compare(subject, history, below, store, drive.asOfs)
+  // Canonical form: one batch a partition, flushed once, gives the same rows.
+  const whole = new ViewEngine(plan, shards, new Set([0, 1, 2, 3]))
+  for (const own of cut(history, [10_000])) {
+    const batch = batchOf('events', own[0]?.partition as number, own, kind === 'plain' ? fields : correctedFields)
+    const resolved = whole.resolve(batch)
+    loadFrom(whole, new Map())
+    whole.apply(
+      batch,
+      resolved,
+      () => 0,
+      () => {},
+    )
+  }
+  const rebuilt = new Map<string, Uint8Array>()
+  flushInto(whole, rebuilt)
+  expect([...store.keys()].sort()).toEqual([...rebuilt.keys()].sort())
+  for (const [name, row] of rebuilt) expect(Buffer.from(store.get(name) as Uint8Array).equals(row), name).toBe(true)
+}
+
+/** Finishes every entity from its row, at every (T, K), and the same by the plain twin. */
+function compare(
+  { kind, definition, plan, finisher }: Subject,
+  history: readonly NaiveEvent[],
+  below: readonly number[],
+  store: Rows,
+  asOfs: Drive['asOfs'],
+): void {
+  const accepted = acceptedEvents(definition, history, (partition) => below[partition] as number)
+  const counting = new Map<number, NaiveEvent[]>()
+  const keys = new Map<string, readonly [string, number]>()
+  for (const { fields: values } of history) {
+    const [name, region] = [values['who'] as string | null, values['region'] as number | null]
+    if (name !== null && region !== null && name.length < 1_000) keys.set(`${name}/${region}`, [name, region])
+  }
+  const engine = new ViewEngine(plan, shards, new Set([0, 1, 2, 3]))
+  const all = batchOf('events', 0, history, kind === 'plain' ? fields : correctedFields)
+  engine.resolve(all)
+  loadFrom(engine, store)
+  for (const [name, region] of keys.values()) {
+    const found = engine.find(encodeKey([name, region], ['string', 'int32']))
+    const held = found === null ? null : { state: engine.state, entity: found }
+    for (const { at, knownAfter } of asOfs) {
+      const asOf = { asOfMs: at, knownAsOfMs: knownAfter === null ? Number.POSITIVE_INFINITY : at + knownAfter }
+      const builders = finisher.builders(1)
+      if (!finisher.finish(held, asOf, builders, 0)) continue
+      let seen = accepted
+      if (kind !== 'plain') {
+        seen = counting.get(asOf.knownAsOfMs) ?? countingEvents(plan.stream, definition, accepted, asOf.knownAsOfMs)
+        counting.set(asOf.knownAsOfMs, seen)
+      }
+      const own = seen.filter(({ fields: values }) => values['who'] === name && values['region'] === region)
+      builders.forEach((builder, index) => {
+        const column = builder.build()
+        const feature = finisher.features[index]?.definition as ViewDefinition['features'][number]
+        const naive = naiveValue(definition, plan.fields, feature, own, asOf)
+        const got = [statusName(column.statuses[0] as number), valueAt(column, 0)]
+        if (!sameBits(got, [statusName(naive.status), naive.value]))
+          expect([feature.name, ...got]).toEqual([feature.name, statusName(naive.status), naive.value])
+      })
+    }
+  }
+}
+
+/** Equal to the bit: NaN is NaN, and 0 is not -0. */
+function sameBits(a: unknown, b: unknown): boolean {
+  if (Array.isArray(a) && Array.isArray(b))
+    return a.length === b.length && a.every((item, index) => sameBits(item, b[index]))
+  return Object.is(a, b)
+}
