@@ -27,7 +27,19 @@ import { powerOfTwo } from './rational.ts'
  * equal grids, and a column's values lie together. It decides the share of narrow runs, never a bit of a result, so
  * `laneAnchor` may be asked at any time, of any values. Narrow runs of 64, of 10,000 drawn:
  *
- *     kind                                  anchor 0   laneAnchor of the first 64 values
+ *     kind                                  anchor 0   laneAnchor of 64 values
+ *     amounts, 0.01 to 1e6                     100 %      100 %
+ *     log-normal amounts                       100 %      100 %
+ *     uniform (-1, 1)                          100 %      100 %
+ *     normal                                  96.7 %      100 %
+ *     normal * 1e-9                              0 %      100 %
+ *     exponential                             96.1 %      100 %
+ *     Cauchy                                  97.3 %    99.96 %
+ *     degrees to 1e-6                        99.96 %      100 %
+ *     ratios of counts                        23.3 %      100 %
+ *     epoch ms, epoch ns, integers to 2^53       0 %      100 %
+ *     log-uniform over 9 decades               0.4 %      100 %
+ *     log-uniform over 12 decades                0 %      3.5 %
  */
 
 /** Words of a run's summary; a summary without squares is the first `sumLaneWords` of them. */
@@ -113,7 +125,7 @@ function addSquare(lanes: Float64Array, grid: LaneGrid, x: number): number {
 /**
  * Summarises a run: `reset`, up to 64 times `add`, then `store`.
  *
- * With `add` the summary has squares; with `addSum` only sums, in a third of the time. One of the two between two resets.
+ * With `add` the summary has squares; with `addSum` only sums, in half the time. One of the two between two resets.
  */
 export class RunLanes {
   readonly #grid: LaneGrid
@@ -214,7 +226,9 @@ function lift(lanes: Float64Array, upper: number, lower: number, cut: number): v
  * Adds summaries and single values, of one anchor, and finishes them: bit for bit what ExactSum and ExactSquares give.
  *
  * Laws:   merging is associative and commutative; a new one is its identity.
- * Bounds: 2^26 values (results beyond are as exact, and slower), 2^50 merges.
+ * Bounds: 2^40 values; from 2^26.5 on variances take the slow path.
+ * Cost:   a run 2 to 4 ns by `mergeRuns`, 3 to 9 by `mergeRun`; a value 8; a sum 5, a mean 18, a stddev 50. About one finish in
+ *         2^16, and deviations exactly halfway between two doubles, take the slow path: some microseconds.
  * Counts: the number of values is the caller's; it must be that of the values merged.
  */
 export class LaneTotal {
@@ -248,7 +262,7 @@ export class LaneTotal {
   }
 
   /**
-   * Adds up to `count` runs, `stride` words apart, in half the time of as many `mergeRun`: the number added, which is less
+   * Adds up to `count` runs, `stride` words apart, with the lanes in registers: the number added, which is less
    * than `count` where the next one is wide.
    */
   mergeRuns(from: Float64Array, at: number, stride: number, count: number): number {

@@ -191,6 +191,38 @@ test('no cut into runs, no order and no grouping of merges changes a bit', () =>
   )
 })
 
+test('runs merged many at a time are those merged one by one, up to the first wide one', () => {
+  const history = fc.array(fc.tuple(fc.array(inDomain(0), { maxLength: 4 }), fc.integer({ min: 0, max: 60 })), {
+    maxLength: 200,
+  })
+  fc.assert(
+    fc.property(history, fc.integer({ min: 0, max: 40 }), (parts, before) => {
+      const stride = runLaneWords + 2
+      const words = new Float64Array(parts.length * stride + 3).fill(-1)
+      parts.forEach(([values, kind], index) => {
+        lanesOf(kind === 0 ? [...values, 2 ** 28] : values, 0).store(words, 3 + index * stride)
+      })
+      const [one, many] = [new LaneTotal(), new LaneTotal()]
+      const merged = Array.from({ length: before }, () => 0.5)
+      for (const x of merged) for (const total of [one, many]) total.addValue(x)
+      for (let index = 0; index < parts.length;) {
+        const reached = index + many.mergeRuns(words, 3 + index * stride, stride, parts.length - index)
+        for (; index < reached; index++) {
+          expect(one.mergeRun(words, 3 + index * stride)).toBe(true)
+          merged.push(...(parts[index]?.[0] ?? []))
+        }
+        if (index < parts.length) expect(one.mergeRun(words, 3 + index++ * stride)).toBe(false)
+      }
+      const [a, b] = [new Float64Array(totalLaneWords), new Float64Array(totalLaneWords)]
+      one.store(a, 0)
+      many.store(b, 0)
+      expect(b).toEqual(a)
+      expectSame(many, merged)
+    }),
+    { numRuns: 500 },
+  )
+})
+
 test('narrow and wide runs of one range add up in the wide accumulators', () => {
   fc.assert(
     fc.property(fc.array(anyValues, { maxLength: 6 }), (parts) => {
@@ -214,20 +246,31 @@ test('narrow and wide runs of one range add up in the wide accumulators', () => 
   )
 })
 
-/** Runs of 64 at the top of the domain, their low bits all set so that each lane is as full as it can be. */
-const top = 2 ** 25 - 2 ** -28
-const full = 2 ** 25 - 2 ** -17
+/** The low bit set in one value of 64 only: sums of runs are then odd, and lose it where a lane overflows. */
+const odd = (value: number, bit: number) => (index: number) => (index % 64 === 0 ? value - bit : value)
+/** Values of which x² is just below half a grid of q2 above it, so that q3 fills to one side; the first alone has its low bit. */
+const oneSided = [1, 8].flatMap((step) => {
+  const found: number[] = []
+  for (let m = 2 ** 40 + step; found.length < 8; m += 2 * step) {
+    const rest = Number(BigInt(m) ** 2n % (1n << 46n))
+    if (rest < 2 ** 45 && rest > 0.9 * 2 ** 45) found.push(m * 2 ** -62)
+  }
+  return found
+})
 const fillings: readonly (readonly [string, (index: number) => number])[] = [
-  ['positive, at the top', () => top],
-  ['negative, at the top', () => -top],
-  ['alternating, at the top', (index) => (index % 2 === 0 ? top : -top)],
-  ['half a grid of the sum above the top lane', () => full],
-  ['just below the middle of a lane', () => 2 ** -17 - 2 ** -62],
-  ['just below the middle of a lane, negative', () => 2 ** -62 - 2 ** -17],
+  ['positive, at the top', () => 2 ** 25 - 2 ** -28],
+  ['negative, at the top', () => 2 ** -28 - 2 ** 25],
+  ['alternating, at the top', (index) => (index % 2 === 0 ? 2 ** 25 - 2 ** -28 : 2 ** -28 - 2 ** 25)],
+  ['odd sums, at the top', odd(2 ** 25 - 2 ** -16, 2 ** -16)],
+  ['half a grid of the sum above the top lane', () => 2 ** 25 - 2 ** -17],
+  ['just below the middle of a lane', odd(2 ** -17 - 2 ** -62, 2 ** -62)],
+  ['just below the middle of a lane, negative', odd(2 ** -62 - 2 ** -17, 2 ** -62)],
   ['amounts', (index) => Math.round(index * 7919.37) / 100],
   ['one amount', () => 19.99],
+  ['one number of all limbs', () => 4096 + 1 / 3],
   ['a large mean, small differences', (index) => 33_000_000 + (index % 1000) * 2 ** -20],
-  ['squares below the middle of their lanes', (index) => Math.sqrt(2 ** 13 - 2 ** -32) + (index % 2) * 2 ** -44],
+  ['squares below the middle of q1', (index) => Math.sqrt(2 ** 13 - 2 ** -32) + (index % 2) * 2 ** -44],
+  ['squares below the middle of q3', (index) => oneSided[index % 64 === 0 ? 0 : 8 + (index % 8)] as number],
 ]
 const merges = [1, 31, 32, 33, 63, 64, 65, 127, 128, 129, 512, 1024, 1025]
 
@@ -237,26 +280,30 @@ test.each(fillings)('carries at every number of merges: %s', (_, valueAt) => {
     const run = new RunLanes(anchor)
     const total = new LaneTotal(anchor)
     const wide = wideOf([])
-    const words = new Float64Array(runLaneWords)
+    const words = new Float64Array(1025 * runLaneWords)
     let count = 0
     for (let merged = 1; merged <= 1025; merged++) {
       run.reset()
       for (let index = 0; index < runValuesMax; index++) {
-        const x = Math.round(valueAt(count++) * 2 ** 62) * 2 ** -62 * unit
+        const x = valueAt(count++) * unit
         run.add(x)
         wide.sum.add(x)
         wide.squares.add(x)
       }
-      run.store(words, 0)
-      expect(total.mergeRun(words, 0)).toBe(true)
+      const at = (merged - 1) * runLaneWords
+      run.store(words, at)
+      expect(total.mergeRun(words, at)).toBe(true)
       if (!merges.includes(merged)) continue
-      // A stored total is one of carried lanes; the one it came from goes on uncarried.
-      expect(finished(drained(total), count)).toEqual(finished(wide, count))
-      const copy = new LaneTotal(anchor)
-      expect(finishedLanes(copy, 2)).toEqual(finished(wideOf([0, 0]), 2))
-      copy.mergeRun(words, 0)
-      expect(finishedLanes(copy, runValuesMax)).toEqual(finished(drained(copy), runValuesMax))
-      if (merged === 1025 || merged === 129) expect(finishedLanes(total, count)).toEqual(finished(wide, count))
+      // Draining carries nothing, so this total goes on as it is; the others are finished with their last lanes full.
+      const twin = finished(wide, count)
+      expect(finished(drained(total), count)).toEqual(twin)
+      const bulk = new LaneTotal(anchor)
+      expect(bulk.mergeRuns(words, 0, runLaneWords, merged)).toBe(merged)
+      expect(bulk.stddev(count, 'population')).toBe(twin[5])
+      const again = new LaneTotal(anchor)
+      for (let from = 0; from < merged; from += 7)
+        again.mergeRuns(words, from * runLaneWords, runLaneWords, Math.min(7, merged - from))
+      expect(finishedLanes(again, count)).toEqual(twin)
     }
   }
 })
@@ -265,9 +312,11 @@ test.each(fillings)('a million values in one total: %s', (_, valueAt) => {
   const run = new RunLanes()
   const total = new LaneTotal()
   const values = new LaneTotal()
+  const bulk = new LaneTotal()
   const wide = wideOf([])
-  const words = new Float64Array(runLaneWords)
   const n = 2 ** 20 + 37
+  const words = new Float64Array(Math.ceil(n / runValuesMax) * runLaneWords)
+  let runCount = 0
   for (let index = 0; index < n;) {
     run.reset()
     for (let inRun = 0; inRun < runValuesMax && index < n; inRun++) {
@@ -277,11 +326,11 @@ test.each(fillings)('a million values in one total: %s', (_, valueAt) => {
       wide.sum.add(x)
       wide.squares.add(x)
     }
-    run.store(words, 0)
-    expect(total.mergeRun(words, 0)).toBe(true)
+    run.store(words, runCount * runLaneWords)
+    expect(total.mergeRun(words, runCount++ * runLaneWords)).toBe(true)
   }
-  expect(finishedLanes(total, n)).toEqual(finished(wide, n))
-  expect(finishedLanes(values, n)).toEqual(finished(wide, n))
+  expect(bulk.mergeRuns(words, 0, runLaneWords, runCount)).toBe(runCount)
+  for (const each of [total, values, bulk]) expect(finishedLanes(each, n)).toEqual(finished(wide, n))
 })
 
 test('a sum beyond 2^39 rounds once: ties against what lies below', () => {
@@ -334,6 +383,44 @@ test('a sum beyond 2^39 rounds once: ties against what lies below', () => {
   )
 })
 
+test('a sum halfway between two doubles looks at the lowest lane', () => {
+  const words = new Float64Array(totalLaneWords)
+  for (let doublings = 10; doublings < 25; doublings++) {
+    const half = 2 ** (27 + doublings - 53)
+    for (const signs of [1, -1])
+      for (const halves of [-3, -1, 1, 3])
+        for (const last of [0, 2 ** -62, -(2 ** -62)]) {
+          const total = new LaneTotal()
+          const sum = new ExactSum()
+          total.addValue(signs * 2 ** 27)
+          for (let times = 0; times < doublings; times++) {
+            total.store(words, 0)
+            total.mergeTotal(words, 0)
+          }
+          sum.add(signs * 2 ** (27 + doublings))
+          for (const x of [halves * half, last]) {
+            expect(total.addSumValue(x)).toBe(true)
+            sum.add(x)
+          }
+          expect(total.roundSum()).toBe(sum.round())
+          for (const n of [2 ** doublings, 3, 5 * 2 ** 20]) expect(total.mean(n)).toBe(exactMean(sum, n))
+        }
+  }
+})
+
+test('deviations halfway between two doubles are certified or handed on', () => {
+  const significand = fc.integer({ min: 0, max: 2 ** 31 }).map((low) => 1.9 + low * 2 ** -52)
+  fc.assert(
+    fc.property(significand, significand, fc.integer({ min: 1, max: 20 }), (a, b, copies) => {
+      const total = new LaneTotal()
+      const values = Array.from({ length: copies }, () => [a, -b]).flat()
+      for (const x of values) total.addValue(x)
+      expectSame(total, values)
+    }),
+    runs,
+  )
+})
+
 test('means halfway between two doubles go to the even one', () => {
   fc.assert(
     fc.property(
@@ -371,7 +458,11 @@ test('more values than countMax are finished as exactly', () => {
     squares.merge(wide.squares)
     wide.sum.merge(sum)
     wide.squares.merge(squares)
-    n *= 2
+    // One more, so that n (n - 1) needs all of its bits.
+    total.addValue(x)
+    wide.sum.add(x)
+    wide.squares.add(x)
+    n = 2 * n + 1
     expect(finishedLanes(total, n)).toEqual(finished(wide, n))
   }
 })
@@ -395,6 +486,13 @@ test('the anchor of a column puts its values in the domain', () => {
   expect(laneAnchor(Float64Array.of(1e300), 0, 1, 1)).toBe(400)
   expect(() => new RunLanes(401)).toThrow(RangeError)
   expect(() => new LaneTotal(0.5)).toThrow(RangeError)
+})
+
+test('a run has room for 64 values and says so', () => {
+  const run = lanesOf(new Array<number>(runValuesMax).fill(1), 0)
+  expect(run.wide).toBe(false)
+  run.add(1)
+  expect(run.wide).toBe(true)
 })
 
 test('a summary marked wide is not merged', () => {
