@@ -269,7 +269,7 @@ it('a record batch cut or with a bit flipped stops the worker with FS_LOG_CORRUP
     }
     await expect(system.work()).rejects.toMatchObject({
       code: 'FS_LOG_CORRUPT',
-      message: expect.stringMatching(/byte \d+/) as unknown,
+      message: expect.stringMatching(/^taps\/0 from offset 1: .*byte \d+/) as unknown,
     })
     expect((await system.values('a', knownAt + 1))[0]).toEqual(['PRESENT', 1n])
     system.log.fetch = fetch
