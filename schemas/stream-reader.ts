@@ -59,7 +59,14 @@ export class StreamReader {
   async read(partition: number, from: Offset, bytes: number): Promise<EventBatch | null> {
     const chunk = await this.#log.fetch(this.stream.name, partition, from, bytes)
     if (chunk.nextOffset === from) return null
-    return this.#decoder.decode(chunk, partition, this.#epochOf(partition, chunk.nextOffset), from)
+    try {
+      return this.#decoder.decode(chunk, partition, this.#epochOf(partition, chunk.nextOffset), from)
+    } catch (error) {
+      if (!(error instanceof FeatureStoreError)) throw error
+      // A batch knows its bytes only; people look for it by where it stands in the log.
+      const where = `${this.stream.name}/${partition} from offset ${chunk.baseOffset}`
+      throw new FeatureStoreError(error.code, `${where}: ${error.message}`, { cause: error, remedy: error.remedy })
+    }
   }
 
   /** Exactly the records [first, next) of a partition, as one batch. */

@@ -89,7 +89,7 @@ export class DatasetBuilder {
     return new DatasetBuilder(catalog, service, views)
   }
 
-  /** Errors: FS_LABELS_INVALID for a key longer than 1,024 bytes, naming the row. */
+  /** A row whose key is null or longer than 1,024 bytes has ERROR in the features of that view, FS_ENTITY_INVALID. */
   finish(labels: LabelSet, { leaky = false }: FinishOptions = {}): Dataset {
     const byName = new Map<string, FeatureColumn>()
     for (const [name, history] of this.#views) {
@@ -160,11 +160,11 @@ function finishView(
   const asOf = { asOfMs: 0, knownAsOfMs: 0 }
   for (const row of byEntity(owners, history.entityCount)) {
     const owner = owners[row] as number
-    if (owner < 0)
-      throw new FeatureStoreError(
-        'FS_LABELS_INVALID',
-        `row ${row + 1}: the key of view ${history.plan.view.name} is longer than 1,024 bytes`,
-      )
+    if (owner < 0) {
+      // As in a lookup: a key that no event can have is an error of its row, never of the set.
+      for (const builder of builders) builder.setError(row, 'FS_ENTITY_INVALID')
+      continue
+    }
     const atMs = labels.asOfMs[row] as number
     asOf.asOfMs = leaky ? atMs + 1 : atMs
     asOf.knownAsOfMs = leaky ? Number.POSITIVE_INFINITY : (labels.knownAsOfMs[row] as number)

@@ -10,7 +10,7 @@ import type { CsvTable } from '../schemas/csv/read.ts'
 /** Rows that want features: who, as of when, and what is known about them beside. */
 export interface LabelSet {
   readonly rows: number
-  /** By key field: of every entity that the service describes. No nulls. */
+  /** By key field: of every entity that the service describes. Where one is null the row's features are ERROR. */
   readonly entities: Readonly<Record<string, Column>>
   readonly asOfMs: Float64Array
   readonly knownAsOfMs: Float64Array
@@ -74,7 +74,10 @@ export function labelsFromTable(catalog: Catalog, service: ServiceDefinition, ta
   const taken = new Set([...Object.keys(required), asOfName, knownAsOfName])
   return {
     rows,
-    entities: typed(entityFields),
+    // A key that no event can have is an error of its row (dataset.ts), as in a lookup.
+    entities: typed(
+      Object.fromEntries(Object.entries(entityFields).map(([name, field]) => [name, { ...field, nullable: true }])),
+    ),
     asOfMs,
     knownAsOfMs: knownAsOfGiven ? instants(knownAsOfName, columnOf(knownAsOfName), rows, asOfMs) : asOfMs,
     knownAsOfGiven,

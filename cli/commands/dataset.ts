@@ -85,10 +85,12 @@ export function addDataset(program: Command): void {
           await pipeline(Readable.from(writeDatasetCsv(output)), createWriteStream(options.out))
         else writeFileSync(options.out, writeDataset(output).arrow)
         const { digest } = describeDataset(output)
+        const errorRows = new Set(built.columns.flatMap(({ errors }) => errors.map(({ row }) => row))).size
         if (options.json === true)
           return printJson({
             rows: built.rows,
             columns: built.columns.length,
+            errorRows,
             digest,
             token: encodeToken(position),
             out: options.out,
@@ -98,6 +100,10 @@ export function addDataset(program: Command): void {
         print(
           `${grouped(built.rows)} rows x ${built.columns.length} features in ${options.out} (scan ${seconds(built.scanMs)}, finish ${seconds(built.finishMs)})`,
         )
+        if (errorRows > 0)
+          print(
+            `${grouped(errorRows)} of the rows have a key that no event can have (null or longer than 1,024 bytes): its features are null (FS_ENTITY_INVALID)`,
+          )
         print(`content digest ${digest}`)
       }),
     )

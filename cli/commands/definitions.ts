@@ -5,6 +5,7 @@ import { initialState, type RegistryState } from '../../core/registry/state.ts'
 import { FeatureStoreError } from '../../core/errors.ts'
 import { loadRegistry } from '../../worker/registry-log.ts'
 import { action, withCommon, type CommonOptions } from '../command.ts'
+import { estimateViews, streamEstimateText } from '../estimate.ts'
 import { LocalIngest, openIngest } from '../ingest.ts'
 import type { Project } from '../project.ts'
 import { openLogToRead } from '../stores.ts'
@@ -23,13 +24,17 @@ export async function readRegistry(project: Project): Promise<RegistryState> {
 
 export function addPlan(program: Command): void {
   withCommon(program.command('plan'))
-    .summary('what apply would change')
-    .description('Compares the definitions of the project with those applied. Changes nothing.')
+    .summary('what apply would change and hold')
+    .description(
+      'Compares the definitions of the project with those applied, and estimates from a sample of the log what new and changed views hold and cost to read. Changes nothing.',
+    )
     .action(
       action<CommonOptions, []>(async (project, options) => {
         const state = await readRegistry(project)
-        if (options.json === true) printJson(planOf(project.catalog, state))
-        else for (const line of planText(project.catalog, state)) print(line)
+        const plan = planOf(project.catalog, state)
+        const estimates = await estimateViews(project, plan.builds)
+        if (options.json === true) return printJson({ ...plan, estimates })
+        for (const line of [...planText(project.catalog, state), ...estimates.flatMap(streamEstimateText)]) print(line)
       }),
     )
 }

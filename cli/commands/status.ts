@@ -1,5 +1,6 @@
 import type { Command } from 'commander'
 import { FeatureStoreError } from '../../core/errors.ts'
+import type { DeadLetter } from '../../core/event/batch.ts'
 import { recordCount } from '../../core/event/position.ts'
 import { isApplied } from '../../core/registry/decide.ts'
 import { formatInstant } from '../../core/time/time.ts'
@@ -54,6 +55,7 @@ export function addStatus(program: Command): void {
             .flat()
             .map(({ model, version, service, metrics }) => ({ model, version, service, metrics })),
           deadLetters: online.deadLetters.length,
+          deadLettersByCode: countsByCode(online.deadLetters),
           ...(options.deadLetters === true ? { deadLetterList: online.deadLetters } : {}),
         }
         if (options.json === true) return printJson(status)
@@ -80,7 +82,8 @@ export function addStatus(program: Command): void {
         for (const service of status.services) print(`service ${service}`)
         for (const { model, version, service } of status.models)
           print(`model ${model} version ${version} of service ${service}`)
-        print(`dead letters: ${grouped(status.deadLetters)}`)
+        const byCode = Object.entries(status.deadLettersByCode).map(([code, count]) => `${code} ${grouped(count)}`)
+        print(`dead letters: ${grouped(status.deadLetters)}${byCode.length === 0 ? '' : ` (${byCode.join(', ')})`}`)
         for (const letter of options.deadLetters === true ? online.deadLetters : []) {
           print(
             `  ${letter.scope}  ${letter.stream}/${letter.partition}@${letter.offset}  ${letter.code}  ${letter.reason}`,
@@ -88,6 +91,13 @@ export function addStatus(program: Command): void {
         }
       }),
     )
+}
+
+/** The most frequent code first. */
+function countsByCode(letters: readonly DeadLetter[]): Readonly<Record<string, number>> {
+  const counts = new Map<string, number>()
+  for (const { code } of letters) counts.set(code, (counts.get(code) ?? 0) + 1)
+  return Object.fromEntries([...counts].toSorted(([a, n], [b, m]) => m - n || (a < b ? -1 : 1)))
 }
 
 async function onlineStatus(project: Parameters<typeof openOnline>[0]) {

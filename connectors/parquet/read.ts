@@ -14,6 +14,7 @@ import { FeatureStoreError } from '../../core/errors.ts'
 import type { Column, ScalarType } from '../../core/event/types.ts'
 import { floorDivide } from '../../core/number/floor-divide.ts'
 import { dayMs } from '../../core/time/time.ts'
+import { lz4Block } from '../../schemas/compression/lz4.ts'
 
 export interface ParquetTable {
   readonly rowCount: number
@@ -21,11 +22,20 @@ export interface ParquetTable {
   readonly columns: Readonly<Record<string, Column>>
 }
 
-/** Uncompressed and Snappy are hyparquet's own; LZ4 and LZO are not read. */
+const notRead = (codec: string, what: string) => (): never => {
+  throw new FeatureStoreError('FS_FILE_INVALID', `columns compressed with ${codec} are not read: ${what}`, {
+    remedy: 'Write the file with SNAPPY, ZSTD, GZIP, BROTLI or LZ4_RAW.',
+  })
+}
+
+/** Uncompressed and Snappy are hyparquet's own. */
 const compressors: Compressors = {
   ZSTD: (input, outputLength) => zstdDecompressSync(input, { maxOutputLength: outputLength }),
   GZIP: (input, outputLength) => gunzipSync(input, { maxOutputLength: outputLength }),
   BROTLI: (input, outputLength) => brotliDecompressSync(input, { maxOutputLength: outputLength }),
+  LZ4_RAW: lz4Block,
+  LZ4: notRead('LZ4', 'its framing differs from writer to writer'),
+  LZO: notRead('LZO', 'nothing writes it any more'),
 }
 
 /**

@@ -1,4 +1,5 @@
 import type { DerivedDefinition } from '../definition/types.ts'
+import type { ErrorCode } from '../errors.ts'
 import type { Scalar } from '../event/types.ts'
 import { interpret } from '../expression/interpret.ts'
 import { fieldsOf } from '../expression/expression.ts'
@@ -28,10 +29,19 @@ export function deriveColumn(
   const inputs = fieldsOf(definition.expression)
     .filter((field) => !field.startsWith('request.'))
     .map((field) => columns.get(field.replace('.', ':')) as FeatureColumn)
+  const codes = new Map<FeatureColumn, ReadonlyMap<number, ErrorCode>>()
+  const codeOf = (column: FeatureColumn, row: number): ErrorCode => {
+    let byRow = codes.get(column)
+    if (byRow === undefined) {
+      byRow = new Map(column.errors.map((error) => [error.row, error.code]))
+      codes.set(column, byRow)
+    }
+    return byRow.get(row) ?? 'FS_INTERNAL'
+  }
   for (let row = 0; row < rows; row++) {
     const failed = inputs.find((column) => column.statuses[row] === Status.ERROR)
     if (failed !== undefined) {
-      builder.setError(row, failed.errors.find((error) => error.row === row)?.code ?? 'FS_INTERNAL')
+      builder.setError(row, codeOf(failed, row))
       continue
     }
     if (inputs.some((column) => column.statuses[row] === Status.OVERFLOW)) {

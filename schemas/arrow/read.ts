@@ -1,10 +1,27 @@
-import { DataType, DateUnit, Precision, tableFromIPC, TimeUnit, Vector, type Data, type Table } from 'apache-arrow'
+import { zstdDecompressSync } from 'node:zlib'
+import {
+  compressionRegistry,
+  CompressionType,
+  DataType,
+  DateUnit,
+  Precision,
+  tableFromIPC,
+  TimeUnit,
+  Vector,
+  type Data,
+  type Table,
+} from 'apache-arrow'
 import { FeatureStoreError } from '../../core/errors.ts'
 import type { ScalarValues } from '../../core/engine/feature-column.ts'
 import type { NullMask, ScalarType } from '../../core/event/types.ts'
 import { floorDivide } from '../../core/number/floor-divide.ts'
 import { dayMs } from '../../core/time/time.ts'
+import { lz4Frame } from '../compression/lz4.ts'
 import { scalarColumn, type FileColumn } from './columns.ts'
+
+// The library reads compressed buffers through codecs that it is given, and has none of its own.
+compressionRegistry.set(CompressionType.ZSTD, { decode: (bytes) => new Uint8Array(zstdDecompressSync(bytes)) })
+compressionRegistry.set(CompressionType.LZ4_FRAME, { decode: lz4Frame })
 
 export interface ArrowFile {
   readonly rowCount: number
@@ -16,7 +33,7 @@ export interface ArrowFile {
 }
 
 /**
- * Reads an Arrow IPC file or stream, uncompressed.
+ * Reads an Arrow IPC file or stream: its buffers as they are, or compressed with lz4 or zstd.
  *
  * Types:  integers up to 32 bits to int32, uint32 and int64 to int64; floats to float64; bool; utf8, large utf8 and
  *         dictionaries of them to string; timestamps of any unit and dates to timestamp, in epoch milliseconds, cut off
@@ -28,7 +45,8 @@ export function readArrowFile(bytes: Uint8Array): ArrowFile {
   try {
     table = tableFromIPC(bytes)
   } catch (cause) {
-    throw new FeatureStoreError('FS_FILE_INVALID', 'these bytes are no Arrow file', { cause })
+    const reason = cause instanceof Error ? `: ${cause.message}` : ''
+    throw new FeatureStoreError('FS_FILE_INVALID', `these bytes are no Arrow file${reason}`, { cause })
   }
   const columns: Record<string, FileColumn> = {}
   const fieldMetadata: Record<string, Record<string, string>> = {}

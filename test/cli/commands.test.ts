@@ -377,6 +377,27 @@ describe('a project of three partitions', () => {
   )
 
   it(
+    'keeps label rows whose key no event can have, without features, and counts them',
+    async () => {
+      const at = Date.parse(clock('09:15:00'))
+      const labels = join(folder, 'odd.csv')
+      writeFileSync(
+        labels,
+        `sensor,site,as_of,limit\na,1,${at},3\n${'x'.repeat(1_025)},1,${at},3\n,1,${at},3\na,,${at},3\n`,
+      )
+      const out = join(folder, 'odd.out.csv')
+      const build = ['dataset', 'build', '--service', 'plant', '--labels', labels, '--out', out]
+      expect(await json(folder, build)).toMatchObject({ rows: 4, errorRows: 3 })
+      const { header, rows } = readCsv(readFileSync(out))
+      const column = (name: string) => rows.map((row) => row[header.indexOf(name)])
+      expect(column('by_sensor__n')).toEqual(['2', null, null, '2'])
+      expect(column('by_site__n_1d')).toEqual(['3', '3', '3', null])
+      expect((await run(folder, build)).stdout).toContain('3 of the rows have a key that no event can have')
+    },
+    limit,
+  )
+
+  it(
     'takes Arrow labels with the same result as CSV',
     async () => {
       const at = Date.parse(clock('09:15:00'))

@@ -120,6 +120,7 @@ describe('import', () => {
       const status = await json<StatusJson>(folder, ['status', '--dead-letters'])
       expect(status.streams).toMatchObject([{ records: 4, online: 4, offline: 4 }])
       expect(status.deadLetters).toBe(1)
+      expect(status.deadLettersByCode).toEqual({ FS_DEAD_RANGE: 1 })
       const partition = before.findIndex(({ records }) => records > 0)
       expect(status.deadLetterList).toMatchObject([
         { scope: 'stream:readings', stream: 'readings', partition, offset: 0, code: 'FS_DEAD_RANGE' },

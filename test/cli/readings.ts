@@ -171,6 +171,7 @@ export interface StatusJson {
     readonly offline: number | null
   }[]
   readonly deadLetters: number
+  readonly deadLettersByCode: Readonly<Record<string, number>>
   readonly deadLetterList?: readonly {
     readonly scope: string
     readonly stream: string

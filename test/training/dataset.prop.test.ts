@@ -4,10 +4,13 @@ import { streamOf, viewOf } from '../../core/definition/catalog.ts'
 import type { ServiceDefinition } from '../../core/definition/types.ts'
 import { statusName, valueAt, type FeatureColumn } from '../../core/engine/feature-column.ts'
 import { acceptedEvents, naiveValue, type NaiveEvent } from '../../core/engine/naive.ts'
+import { scalarAt } from '../../core/event/column.ts'
 import { nextOffset, type Position } from '../../core/event/position.ts'
+import type { Column } from '../../core/event/types.ts'
 import { stringColumn } from '../../schemas/arrow/columns.ts'
 import { buildDataset, DatasetBuilder } from '../../training/dataset.ts'
 import type { LabelSet } from '../../training/labels.ts'
+import { describeDataset } from '../../training/output.ts'
 import { generatedEvent, logged } from '../support/history.ts'
 import { batchesOf, catalog, everything, positionOf, scanOf, windows } from './support.ts'
 
@@ -167,19 +170,43 @@ describe('a data set', () => {
     expect([value('above', 0), value('above', 1)]).toEqual([0, 0])
   })
 
-  it('refuses a scan that ends before the position, and a key that is too long', async () => {
-    const history = logged([])
+  it('refuses a scan that ends before the position', async () => {
     const position = { logId: 'x', streams: { events: [{ epoch: 0, next: 3 as never }] } }
     await expect(
       DatasetBuilder.scan({ catalog, service: everything, scan: scanOf([]), position }),
     ).rejects.toMatchObject({ code: 'FS_LOG_CORRUPT' })
-    const builder = await DatasetBuilder.scan({
-      catalog,
-      service: everything,
-      scan: scanOf([]),
-      position: positionOf(history),
-    })
-    const row = { who: 'a', region: 0, at: 1_000_000, known: 1_000_000 }
-    expect(() => builder.finish(labelsOf([row, { ...row, who: 'x'.repeat(2_000) }]))).toThrow(/row 2: the key/)
+  })
+
+  it('a key that is null or too long is an error of its row, as in a lookup, and changes no other row', async () => {
+    const history = logged(
+      [0, 1, 2].map((index) => ({
+        partition: index,
+        eventTimeMs: 1_000_000 + index,
+        delayMs: 0,
+        fields: { who: 'a', region: 0, i: index, b: null, f: null, s: null, ok: null },
+      })),
+    )
+    const options = { catalog, service: everything, position: positionOf(history) }
+    const builder = await DatasetBuilder.scan({ ...options, scan: scanOf(batchesOf(history, 2)) })
+    const row = { who: 'a', region: 0, at: 1_000_100, known: 1_000_100 }
+    const good = builder.finish(labelsOf([row, row]))
+    const rows = [row, { ...row, who: 'x'.repeat(1_025) }, row, { ...row, who: 'not there' }]
+    const labels = labelsOf(rows)
+    // Of the key (who, region) only the region is null: the view by `who` alone answers.
+    const nulls = Uint8Array.of(0, 0, 0, 1)
+    const entities = { ...labels.entities, region: { ...(labels.entities['region'] as Column), nulls } as Column }
+    const { columns } = builder.finish({ ...labels, entities })
+    const invalid = (at: number) => ({ row: at, code: 'FS_ENTITY_INVALID' })
+    for (const [index, column] of columns.entries()) {
+      const byPlace = column.name.startsWith('by_place:') || ['above'].includes(column.name)
+      expect([column.name, column.errors]).toEqual([column.name, byPlace ? [invalid(1), invalid(3)] : [invalid(1)]])
+      expect([column.name, statusName(column.statuses[1] as number), valueAt(column, 1)]).toEqual([
+        ...[column.name, 'ERROR', null],
+      ])
+      for (const at of [0, 2]) expect(valueAt(column, at)).toEqual(valueAt(good.columns[index] as FeatureColumn, 0))
+    }
+    const output = describeDataset({ ...options, labels: { ...labels, entities }, columns })
+    const count = output.columns.find(({ name }) => name === 'by_place__n')?.column as Column
+    expect([0, 1, 2, 3].map((at) => scalarAt(count, at))).toEqual([3n, null, 3n, null])
   })
 })

@@ -34,6 +34,12 @@ describe('labels from CSV', () => {
     expect(labels.label).toBeNull()
   })
 
+  it('keep a null key: it is an error of its row, not of the file', () => {
+    const labels = ofCsv(`${header}a,1,1000,7,x\n,,1000,7,x\n`)
+    expect(cells(labels.entities['who'], 2)).toEqual(['a', null])
+    expect(cells(labels.entities['region'], 2)).toEqual([1, null])
+  })
+
   it('without known_as_of are known as of as_of', () => {
     const labels = ofCsv(`${header}a,1,1000,7,x\n`)
     expect([labels.knownAsOfGiven, ...labels.knownAsOfMs]).toEqual([false, 1_000])
@@ -42,7 +48,6 @@ describe('labels from CSV', () => {
   it.each([
     ['who,region,as_of,note\na,1,1,x\n', 'there is no column planned (int32)'],
     ['who,region,planned,note\na,1,1,x\n', 'there is no column as_of (timestamp)'],
-    [`${header}a,1,1000,7,x\n,1,1000,7,x\n`, 'row 2, column who: is null'],
     [`${header}a,1,,7,x\n`, 'row 1, column as_of: is null'],
     [`${header}a,1,1000,7,x\na,1,2001-01-01 10:00,7,x\n`, 'row 2, column as_of: "2001-01-01 10:00" is neither'],
     [`${header}a,1,999999999999999,7,x\n`, 'row 1, column as_of: 999999999999999 is outside'],
@@ -100,7 +105,6 @@ describe('labels from columns', () => {
       'column region is float64, not int32',
     ],
     [{ who: { type: 'int32', values: Int32Array.of(1, 2), nulls: null } }, 'column who is int32, not string'],
-    [{ who: stringColumn(['a', null], Uint8Array.of(0, 1)) }, 'row 2, column who: is null'],
     [{ as_of: { type: 'bool', values: Uint8Array.of(0, 1), nulls: null } }, 'column as_of is bool'],
     [
       { as_of: { type: 'timestamp', values: Float64Array.of(1, 0), nulls: Uint8Array.of(0, 1) } },

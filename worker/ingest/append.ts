@@ -148,6 +148,8 @@ export function parseEvent(stream: StreamDefinition, text: string, nowMs: number
     throw invalid(`_partition is ${JSON.stringify(partition)}: an integer from 0 to ${stream.partitions - 1}`)
   }
   const knownAtMs = given['_knownAt'] === undefined ? nowMs : parseInstant(given['_knownAt'], '_knownAt')
+  const twice = keyGivenTwice(text, given)
+  if (twice !== null) throw invalid(`${JSON.stringify(twice)} is there twice`)
   return { fields, key, partition, knownAtMs }
 }
 
@@ -164,6 +166,27 @@ function operationOf(stream: StreamDefinition, given: Readonly<Record<string, un
   if (op === null)
     throw invalid(`${name} is ${JSON.stringify(word)}: stream ${stream.name} takes ${opsTaken(stream).join(', ')}`)
   return op
+}
+
+/**
+ * A key that a flat JSON object has twice, of which parsing keeps the last one in silence; null for none.
+ *
+ * Every key and string has two quotes, so their number tells in nearly every line that there is none.
+ */
+function keyGivenTwice(text: string, given: Readonly<Record<string, unknown>>): string | null {
+  let strings = 0
+  for (const name in given) strings += typeof given[name] === 'string' ? 2 : 1
+  let quotes = 0
+  for (let at = text.indexOf('"'); at >= 0; at = text.indexOf('"', at + 1)) quotes++
+  if (quotes === 2 * strings) return null
+  const seen = new Set<string>()
+  for (const [, name] of text.matchAll(/("(?:[^"\\]|\\.)*")(?=\s*:)|"(?:[^"\\]|\\.)*"/g)) {
+    if (name === undefined) continue
+    const key = JSON.parse(name) as string
+    if (seen.has(key)) return key
+    seen.add(key)
+  }
+  return null
 }
 
 const nonFinite: Readonly<Record<string, number>> = {

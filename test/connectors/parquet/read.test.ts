@@ -1,4 +1,4 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
@@ -36,7 +36,7 @@ const expected: Record<string, { type: Column['type']; values: Scalar[] }> = {
 }
 
 describe('every type, whatever the encoding and the codec', () => {
-  for (const codec of ['none', 'snappy', 'gzip', 'zstd', 'brotli']) {
+  for (const codec of ['none', 'snappy', 'gzip', 'zstd', 'brotli', 'lz4']) {
     test(codec, async () => {
       const { rowCount, columns } = await readParquet(fixture(`types-${codec}`))
       expect(rowCount).toBe(4)
@@ -71,8 +71,27 @@ test('what is not read is refused by name, beside columns that are', async () =>
   expect(listed(columns['id'])).toEqual([1])
 })
 
-test('another codec, another format, a torn file and no file are FS_FILE_INVALID', async () => {
-  await expect(readParquet(fixture('types-lz4'))).rejects.toMatchObject({ code: 'FS_FILE_INVALID' })
+test('a codec that is not read is refused with what to write instead', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'tidemark-parquet-'))
+  try {
+    for (const [codec, number] of Object.entries({ LZ4: 5, LZO: 3 })) {
+      const bytes = await readFile(fixture('types-lz4'))
+      // In the footer, `codec` of a column is a compact thrift i32 after the path: 0x15, and LZ4_RAW is 7, zigzag 14.
+      for (let at = bytes.length - 8 - bytes.readUInt32LE(bytes.length - 8); at < bytes.length - 8; at++)
+        if (bytes[at] === 0x15 && bytes[at + 1] === 14) bytes[at + 1] = 2 * number
+      await writeFile(join(folder, codec), bytes)
+      await expect(readParquet(join(folder, codec), ['i32'])).rejects.toMatchObject({
+        code: 'FS_FILE_INVALID',
+        message: expect.stringContaining(`compressed with ${codec}`) as unknown,
+        remedy: expect.stringContaining('LZ4_RAW') as unknown,
+      })
+    }
+  } finally {
+    await rm(folder, { recursive: true })
+  }
+})
+
+test('another format, a torn file and no file are FS_FILE_INVALID', async () => {
   await expect(readParquet(fixture('missing'))).rejects.toMatchObject({ code: 'FS_FILE_INVALID', kind: 'data' })
   await expect(readParquet(import.meta.filename)).rejects.toMatchObject({ code: 'FS_FILE_INVALID' })
   const folder = await mkdtemp(join(tmpdir(), 'tidemark-parquet-'))

@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import {
   Dictionary,
   Float32,
@@ -157,6 +159,32 @@ test('reads what others write: small integers, float32, dictionaries, nanosecond
     at: [-1, null, 1577836800123],
   })
   expect(Object.values(whole).map(({ type }) => type)).toEqual(['int32', 'int64', 'float64', 'string', 'timestamp'])
+})
+
+const fixture = (name: string): Uint8Array => readFileSync(join(import.meta.dirname, 'fixtures', `rows-${name}.arrow`))
+
+test.each(['lz4', 'zstd'])('buffers compressed with %s, dictionaries included, read as those that are not', (codec) => {
+  const plain = readArrowFile(fixture('none'))
+  const compressed = readArrowFile(fixture(codec))
+  expect(compressed.rowCount).toBe(600)
+  const cells = (file: typeof plain) =>
+    Object.fromEntries(Object.entries(file.columns).map(([name, column]) => [name, cellsOf(column)]))
+  expect(cells(compressed)).toEqual(cells(plain))
+  expect(cells(compressed)['text']?.slice(0, 3)).toEqual([null, 'sensor 1', 'sensor 2'])
+  expect(contentDigest(named(compressed.columns))).toBe(contentDigest(named(plain.columns)))
+})
+
+test.each(['lz4', 'zstd'])('damaged %s buffers are FS_FILE_INVALID or other values, never a crash', (codec) => {
+  const bytes = fixture(codec)
+  for (let at = 8; at < bytes.length; at += 13) {
+    const damaged = bytes.slice()
+    damaged[at] = (damaged[at] as number) ^ 0x55
+    try {
+      readArrowFile(damaged)
+    } catch (error) {
+      expect(error).toMatchObject({ code: 'FS_FILE_INVALID' })
+    }
+  }
 })
 
 test('other bytes and other types are FS_FILE_INVALID', () => {

@@ -62,6 +62,22 @@ describe('an event as a line of JSON', () => {
     )
   })
 
+  it('a key given twice is refused by name: parsing would keep the last one in silence', () => {
+    const line = (more: string): string => `{"at":"2026-01-05T08:00:00Z","who":"a","small":1${more}}`
+    for (const [more, name] of [
+      [',"who":"b"', 'who'],
+      [',"who":"a"', 'who'],
+      [', "small" : 1', 'small'],
+      [',"\\u0077ho":"b"', 'who'],
+      [',"_partition":1,"_partition":1', '_partition'],
+    ] as const)
+      expect(() => parseEvent(events, line(more), nowMs)).toThrow(
+        expect.objectContaining({ code: 'FS_EVENT_INVALID', message: `"${name}" is there twice` }),
+      )
+    const odd = '{"at":"2026-01-05T08:00:00Z","who":"\\"who\\":\\\\","small":1,"big":null}'
+    expect(parseEvent(events, odd, nowMs).fields['who']).toBe('"who":\\')
+  })
+
   it('refuses what is no JSON', () => {
     expect(() => parseEvent(events, '{"at":', nowMs)).toThrow(expect.objectContaining({ code: 'FS_EVENT_INVALID' }))
   })
