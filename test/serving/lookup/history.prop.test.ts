@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { openMemoryOfflineStore } from '../../../connectors/memory/offline-store.ts'
-import { fieldsHeld } from '../../../core/definition/corrections.ts'
+import { tableOf } from '../../../core/definition/corrections.ts'
 import { statusName, valueAt } from '../../../core/engine/feature-column.ts'
 import { ViewFinisher } from '../../../core/engine/finish.ts'
 import { naiveValue } from '../../../core/engine/naive.ts'
@@ -30,7 +30,7 @@ describe.each(['id', 'changelog'] as const)('a history with corrections by %s', 
         fc.array(fc.nat({ max: 30 }), { minLength: 3, maxLength: 3 }),
         async (history, moments, cuts) => {
           const store = openMemoryOfflineStore()
-          await store.prepare([{ stream: stream.name, fields: fieldsHeld(stream) }])
+          await store.prepare([tableOf(stream)])
           for (const partition of [0, 1, 2]) {
             const own = history.filter((event) => event.partition === partition)
             await store.insert(batchOf(stream.name, partition, own, correctedFields))

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { openMemoryOfflineStore } from '../../../connectors/memory/offline-store.ts'
-import { fieldsHeld } from '../../../core/definition/corrections.ts'
+import { tableOf } from '../../../core/definition/corrections.ts'
 import { valueAt, type StatusCode } from '../../../core/engine/feature-column.ts'
 import { ViewFinisher } from '../../../core/engine/finish.ts'
 import type { NaiveEvent } from '../../../core/engine/naive.ts'
@@ -54,7 +54,7 @@ async function samplesOf(
   position: Position,
 ): Promise<AuditSample[]> {
   const store = openMemoryOfflineStore()
-  await store.prepare([{ stream: stream.name, fields: fieldsHeld(stream) }])
+  await store.prepare([tableOf(stream)])
   for (const batch of batchesOf(stream.name, history)) await store.insert(batch)
   const samples: AuditSample[] = []
   for (const entities of keys) {
