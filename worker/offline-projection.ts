@@ -2,7 +2,7 @@ import { FeatureStoreError } from '../core/errors.ts'
 import type { EventBatch } from '../core/event/batch.ts'
 import { continues } from '../core/event/continuity.ts'
 import type { PartitionPosition } from '../core/event/position.ts'
-import { fieldsHeld } from '../core/definition/corrections.ts'
+import { tableOf } from '../core/definition/corrections.ts'
 import type { StreamDefinition } from '../core/definition/types.ts'
 import type { OfflineStore } from '../core/ports/offline-store.ts'
 import type { StreamReader } from '../schemas/stream-reader.ts'
@@ -37,7 +37,7 @@ export class OfflineProjection {
    */
   static async start(store: OfflineStore, reader: StreamReader, bytes: number): Promise<OfflineProjection> {
     const { stream } = reader
-    const table = { stream: stream.name, fields: fieldsHeld(stream) }
+    const table = tableOf(stream)
     await store.prepare([table])
     const partitions = await reader.refresh()
     for (const { partition, first, next } of store.pending(stream.name)) {

@@ -78,6 +78,7 @@ const reasons: Readonly<Record<keyof Explanation['excluded'], string>> = {
   refused: 'refused by the view',
   atOrAfterAsOf: 'at or after T',
   notKnown: 'not known by K',
+  corrected: 'duplicate or taken back',
   beforeWindow: 'before the window',
   afterWindow: 'after the window',
   notWhere: 'not as where asks',
@@ -85,7 +86,7 @@ const reasons: Readonly<Record<keyof Explanation['excluded'], string>> = {
 }
 
 export function explanationLines(explanation: Explanation, limit: number): string[] {
-  const { events, window, excluded } = explanation
+  const { events, window, excluded, corrected } = explanation
   const from = Number.isFinite(window[0]) ? formatInstant(window[0]) : 'the beginning'
   const left = Object.entries(excluded).filter(([, count]) => count > 0)
   const shown = events.slice(-limit)
@@ -104,5 +105,17 @@ export function explanationLines(explanation: Explanation, limit: number): strin
           .join(' '),
       ]),
     ),
+    ...table(
+      corrected
+        .slice(-limit)
+        .map(({ by, ...event }) => [
+          `  not ${event.stream}/${event.partition}@${event.offset}`,
+          formatInstant(event.eventTimeMs),
+          `known ${formatInstant(event.knownAtMs)}`,
+          `${by.op === 'insert' ? 'a duplicate of' : `${corrections[by.op]} by`} ${event.stream}/${by.partition}@${by.offset}, known ${formatInstant(by.knownAtMs)}`,
+        ]),
+    ),
   ]
 }
+
+const corrections = { retract: 'retracted', upsert: 'superseded', delete: 'deleted' } as const

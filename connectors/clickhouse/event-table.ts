@@ -68,7 +68,7 @@ export function columnsOf(table: EventTable): readonly (readonly [name: string, 
 /** Says of what a table was made; a table with another comment is made anew. */
 export function tableComment(table: EventTable, logId: string): string {
   const columns = createHash('sha256')
-    .update(JSON.stringify(columnsOf(table)))
+    .update(JSON.stringify(table.reading === undefined ? columnsOf(table) : [columnsOf(table), table.reading]))
     .digest('hex')
     .slice(0, 32)
   return `tidemark events format=${tableFormat} log=${logId} columns=${columns}`

@@ -326,7 +326,7 @@ export function offlineStoreSuite(name: string, open: () => Promise<OpenedOfflin
         await expect(store.positions('nobody', 1)).rejects.toMatchObject({ code: 'FS_STREAM_UNKNOWN' })
       }))
 
-    test('preparing again keeps the rows; other fields make the table anew', () =>
+    test('preparing again keeps the rows; other fields, or another reading, make the table anew', () =>
       withTable(simple, async (store, table) => {
         await store.insert(batchOf(table, 0, 0, [event('a', 1)]))
         await store.prepare([table])
@@ -338,6 +338,11 @@ export function offlineStoreSuite(name: string, open: () => Promise<OpenedOfflin
         expect(linesOf(await store.events(everything(table.stream, { who: 'a' }, 9)))).toEqual([
           '0/0 1 1 who=a value=0 more=null',
         ])
+        await store.prepare([{ ...wider, reading: 'by id' }])
+        expect(await store.positions(table.stream, 1)).toEqual([{ epoch: 0, next: 0 }])
+        expect(await store.insert(batchOf(wider, 0, 0, [event('a', 1)]))).toEqual({ kind: 'applied' })
+        await store.prepare([{ ...wider, reading: 'by id' }])
+        expect(await store.positions(table.stream, 1)).toEqual([{ epoch: 1, next: 1 }])
       }))
 
     test('a dropped stream is gone, and can be made again and filled with the same batches', () =>

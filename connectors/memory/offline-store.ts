@@ -39,7 +39,8 @@ class MemoryOfflineStore implements OfflineStore {
   prepare(tables: readonly EventTable[]): Promise<void> {
     for (const definition of tables) {
       const held = this.#tables.get(definition.stream)
-      if (held === undefined || JSON.stringify(held.definition.fields) !== JSON.stringify(definition.fields))
+      const nameOf = ({ fields, reading }: EventTable): string => JSON.stringify([fields, reading])
+      if (held === undefined || nameOf(held.definition) !== nameOf(definition))
         this.#tables.set(definition.stream, { definition, positions: new Map(), rows: [] })
     }
     return Promise.resolve()

@@ -1,6 +1,7 @@
 /** What a stream's declarations say about the operations of its records (core/asof/corrections.ts says what they do). */
 import { Op, opNames, type OpCode, type OpName } from '../event/operation.ts'
 import type { FieldType } from '../event/types.ts'
+import type { EventTable } from '../ports/offline-store.ts'
 import type { StreamDefinition } from './types.ts'
 
 type Correctable = Pick<StreamDefinition, 'id' | 'primaryKey'>
@@ -48,6 +49,16 @@ export function fieldsHeld(stream: StreamDefinition): Readonly<Record<string, Fi
   if (!isCorrectable(stream)) return stream.fields
   const identity = identityFields(stream)
   return nullableBut(stream.fields, (name) => identity.has(name))
+}
+
+/** The offline table of the stream. */
+export const tableOf = (stream: StreamDefinition): EventTable => {
+  const { name, id, op, primaryKey } = stream
+  return {
+    stream: name,
+    fields: fieldsHeld(stream),
+    ...(isCorrectable(stream) ? { reading: JSON.stringify({ id, op, primaryKey }) } : {}),
+  }
 }
 
 /** The fields that Tidemark writes a stream with: `_op` first where it has no field of its own; the record key is there. */

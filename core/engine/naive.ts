@@ -129,6 +129,24 @@ export function correctionsAt(
   return corrected
 }
 
+/** Duplicates that say something else than the first one: dead letters of the view, FS_DEAD_DUPLICATE_DIFFERS. */
+export const differingDuplicates = (
+  stream: StreamDefinition,
+  view: ViewDefinition,
+  accepted: readonly NaiveEvent[],
+): NaiveEvent[] =>
+  [...correctionsAt(stream, view, accepted, Number.POSITIVE_INFINITY)]
+    .filter(
+      ([event, first]) =>
+        stream.id !== undefined &&
+        event.op !== Op.retract &&
+        first.op !== Op.retract &&
+        Object.keys(stream.fields).some(
+          (name) => name !== stream.op && !Object.is(event.fields[name] ?? null, first.fields[name] ?? null),
+        ),
+    )
+    .map(([event]) => event)
+
 /**
  * The records that count at K, of whatever entity, in total order: for naiveValue, when those of one entity are chosen.
  * Of a stream without corrections they are all that are known by K.

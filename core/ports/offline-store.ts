@@ -5,6 +5,8 @@ import type { FieldType, Scalar } from '../event/types.ts'
 export interface EventTable {
   readonly stream: string
   readonly fields: Readonly<Record<string, FieldType>>
+  /** How records become rows, beyond the fields: a table of rows that were read another way is made anew. */
+  readonly reading?: string
 }
 
 /**

@@ -78,7 +78,16 @@ describe('the command line', () => {
           'FS_NOT_YET',
           ['topN'],
         ],
-        [withFeatures(features.replace("key: ['sensor'],", "key: ['sensor'], id: 'note',")), 'FS_NOT_YET', ['id']],
+        [
+          withFeatures(features.replace("key: ['sensor'],", "key: ['sensor'], id: 'note',")),
+          'FS_DEFINITION_INVALID',
+          ['id names note, which is nullable'],
+        ],
+        [
+          withFeatures(features.replace("key: ['sensor'],", "key: ['sensor'], knownAt: 'at',")),
+          'FS_NOT_YET',
+          ['knownAt'],
+        ],
         [
           withFeatures(features.replace('export const plant', 'export const plant =')),
           'FS_DEFINITION_INVALID',

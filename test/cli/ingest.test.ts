@@ -39,7 +39,7 @@ describe('append', () => {
       // Beyond one write of the log: lines of earlier writes are there as well.
       const many = [...Array.from({ length: 1_500 }, () => good), line({ _op: 'retract' }), good].join('\n')
       const later = await refusal(folder, ['append', 'readings'], many)
-      expect(later).toMatchObject({ code: 'FS_NOT_YET', exit: 2 })
+      expect(later).toMatchObject({ code: 'FS_EVENT_INVALID', exit: 2 })
       expect(later.message).toMatch(/^line 1501: .*retract.*\(1500 events before it/)
       expect(await recordsOf(folder, 'readings')).toBe(1_502)
     },

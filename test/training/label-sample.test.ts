@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { modelOf } from '../../core/definition/catalog.ts'
 import type { ModelDefinition } from '../../core/definition/types.ts'
 import { scalarAt } from '../../core/event/column.ts'
+import { Op } from '../../core/event/operation.ts'
 import type { NaiveEvent } from '../../core/engine/naive.ts'
 import { labelFields, labelsFromStream } from '../../training/label-sample.ts'
 import type { LabelSet } from '../../training/labels.ts'
@@ -49,6 +50,16 @@ describe('labels from a stream', () => {
         expect(rowsOf(labels)).toEqual(inOrder(history).map(plain))
       }),
     )
+  })
+
+  it('are no records that only take back others', async () => {
+    const history = logged(fc.sample(generatedEvent(300, 100), { numRuns: 100, seed: 7 })).map((event, index) => ({
+      ...event,
+      op: index % 3 === 0 ? Op.retract : Op.insert,
+    }))
+    const labels = await labelsFromStream(catalog, model(1_000), scanOf(batchesOf(history, 9)))
+    expect(rowsOf(labels)).toEqual(inOrder(history.filter(({ op }) => op === Op.insert)).map(plain))
+    expect(labels.rows).toBeGreaterThan(20)
   })
 
   it('are exactly sampleRows, the same ones for any batches and order of partitions, and grow with sampleRows', async () => {

@@ -15,13 +15,14 @@ import {
 } from '../../core/definition/catalog.ts'
 import type { FeatureDefinition, StreamDefinition, ViewDefinition } from '../../core/definition/types.ts'
 import { Status, type FeatureValue, type StatusCode } from '../../core/engine/feature-column.ts'
-import { acceptedEvents, naiveValue, type NaiveEvent } from '../../core/engine/naive.ts'
+import { acceptedEvents, countingEvents, naiveValue, type NaiveEvent } from '../../core/engine/naive.ts'
+import { isCorrectable } from '../../core/definition/corrections.ts'
 import { FeatureStoreError } from '../../core/errors.ts'
 import { nextOffset, type PartitionPosition } from '../../core/event/position.ts'
 import type { Scalar } from '../../core/event/types.ts'
 import { fieldsOf, type Expression } from '../../core/expression/expression.ts'
 import { interpret } from '../../core/expression/interpret.ts'
-import { EntityHistory, EntitySelection, type EventSource } from './entity-history.ts'
+import { EntitySelection, readHistory, type EventSource } from './entity-history.ts'
 import type { AuditKind, AuditSample, SampledValue } from './sample.ts'
 
 /** Values compared, not samples. */
@@ -61,7 +62,7 @@ export interface AuditOptions {
 
 /**
  * Computes every sampled value again and compares it bit for bit. Each stream is scanned once, up to the furthest
- * position of the samples.
+ * position of the samples; a changelog twice.
  *
  * Memory: O(events of the sampled entities), as columns, and objects for one entity at a time.
  * Errors: FS_VIEW_UNKNOWN, FS_FEATURE_UNKNOWN, FS_SERVICE_UNKNOWN for a sample of other definitions;
@@ -196,8 +197,9 @@ async function answerStream(
   answers: readonly Map<string, Answer>[],
 ): Promise<void> {
   const stream = (views[0] as ViewAsked).stream
+  const correctable = isCorrectable(stream)
   const read = views.flatMap(({ view }) => view.features.flatMap(({ aggregation }) => fieldsAggregated(aggregation)))
-  const history = await EntityHistory.read(
+  const history = await readHistory(
     source,
     furthest(samples, stream.name),
     views.map(({ selection }) => selection),
@@ -214,7 +216,12 @@ async function answerStream(
       for (const { sample, features } of asked) {
         const { asOfMs, knownAsOfMs, position } = samples[sample] as AuditSample
         const below = (partition: number): number => nextOffset(position, stream.name, partition)
-        const relevant = relevantEvents(view, events, { asOfMs, knownAsOfMs }, below)
+        const counting = correctable
+          ? countingEvents(stream, view, acceptedEvents(view, events, below), knownAsOfMs).filter(
+              (event) => selection.indexOf(event) === entity,
+            )
+          : events
+        const relevant = relevantEvents(view, counting, { asOfMs, knownAsOfMs }, below)
         for (const feature of features)
           put(sample, feature, naiveValue(view, stream.fields, feature, relevant(feature), { asOfMs, knownAsOfMs }))
       }
@@ -235,8 +242,8 @@ function furthest(samples: readonly AuditSample[], stream: string): PartitionPos
 }
 
 /**
- * The few of an entity's events that a feature's value can depend on, `events` being all that the view takes, in total
- * order:
+ * The few of an entity's events that a feature's value can depend on, `events` being all that the view takes (and nothing
+ * takes back at K, below P), in total order:
  *
  *     … o o o o O | x x x x x x | …            O   the newest event before the window that is known by K and below P
  *                 windowStart   T              x   the events in the window, below P

@@ -1,10 +1,13 @@
+import { isChangelog, isCorrectable } from '../../core/definition/corrections.ts'
 import type { StreamDefinition, ViewDefinition } from '../../core/definition/types.ts'
 import type { NaiveEvent } from '../../core/engine/naive.ts'
+import { RecordIdentities } from '../../core/engine/record-untils.ts'
 import { FeatureStoreError } from '../../core/errors.ts'
 import type { EventBatch } from '../../core/event/batch.ts'
 import { concatBatches } from '../../core/event/batch-ops.ts'
 import { scalarAt } from '../../core/event/column.ts'
 import { encodeKey } from '../../core/event/key.ts'
+import type { OpCode } from '../../core/event/operation.ts'
 import type { PartitionPosition } from '../../core/event/position.ts'
 import type { Column, Scalar, ScalarType, StringTable } from '../../core/event/types.ts'
 
@@ -72,6 +75,18 @@ export class EntitySelection {
       }
     })
     return entities
+  }
+
+  /** The index of the entity of one event, -1 for one that is not wanted. */
+  indexOf({ fields }: Pick<NaiveEvent, 'fields'>): number {
+    let prefix = 0
+    for (const [part, field] of this.view.keyFields.entries()) {
+      const code = this.#parts[part]?.get(fields[field] ?? null)
+      const longer = code === undefined ? undefined : this.#prefixes[part]?.get(prefix * codesMax + code)
+      if (longer === undefined) return -1
+      prefix = longer
+    }
+    return prefix
   }
 
   #codesOf(column: Column, part: number): (row: number) => number {
@@ -160,17 +175,10 @@ export class EntityHistory {
     selections: readonly EntitySelection[],
     fields: readonly string[],
   ): Promise<EntityHistory> {
-    const kept = new Map<number, { batches: EventBatch[]; entities: Int32Array[][]; next: number }>()
-    for await (const batch of source.scan(to)) {
-      const partition = kept.get(batch.partition) ?? { batches: [], entities: selections.map(() => []), next: 0 }
+    const kept = new Map<number, { batches: EventBatch[]; entities: Int32Array[][] }>()
+    for await (const batch of wholeScan(source, to)) {
+      const partition = kept.get(batch.partition) ?? { batches: [], entities: selections.map(() => []) }
       kept.set(batch.partition, partition)
-      if (batch.firstOffset !== partition.next) {
-        throw new FeatureStoreError(
-          'FS_HISTORY_TRIMMED',
-          `${batch.stream}/${batch.partition} has no records from ${partition.next} to ${batch.firstOffset}`,
-        )
-      }
-      partition.next = batch.nextOffset
       const matches = selections.map((selection) => selection.match(batch))
       const rows = rowsMatched(matches, batch.count)
       if (rows.length === 0) continue
@@ -193,22 +201,129 @@ export class EntityHistory {
     for (const { partition, batch, views } of this.#partitions) {
       const { starts, rows } = views[view] as RowsByEntity
       const columns = this.#fields.map((name) => columnOf(batch, name))
-      for (let at = starts[entity] as number; at < (starts[entity + 1] as number); at++) {
-        const row = rows[at] as number
-        const fields: Record<string, Scalar> = {}
-        for (let index = 0; index < columns.length; index++)
-          fields[this.#fields[index] as string] = scalarAt(columns[index] as Column, row)
-        events.push({
-          eventTimeMs: batch.eventTimes[row] as number,
-          knownAtMs: batch.knownAts[row] as number,
-          partition,
-          offset: batch.offsets[row] as number,
-          fields,
-        })
-      }
+      for (let at = starts[entity] as number; at < (starts[entity + 1] as number); at++)
+        events.push(eventAt(batch, partition, columns, this.#fields, rows[at] as number))
     }
     return events
   }
+}
+
+/** The stream up to `to`. Errors: FS_HISTORY_TRIMMED when it does not reach back to its first record. */
+export async function* wholeScan(source: EventSource, to: readonly PartitionPosition[]): AsyncGenerator<EventBatch> {
+  const nexts = new Map<number, number>()
+  for await (const batch of source.scan(to)) {
+    const next = nexts.get(batch.partition) ?? 0
+    if (batch.firstOffset !== next) {
+      throw new FeatureStoreError(
+        'FS_HISTORY_TRIMMED',
+        `${batch.stream}/${batch.partition} has no records from ${next} to ${batch.firstOffset}`,
+      )
+    }
+    nexts.set(batch.partition, batch.nextOffset)
+    yield batch
+  }
+}
+
+/** One row as an object, with `names` of its fields, whose columns are given in that order. */
+function eventAt(
+  batch: EventBatch,
+  partition: number,
+  columns: readonly Column[],
+  names: readonly string[],
+  row: number,
+): NaiveEvent {
+  const fields: Record<string, Scalar> = {}
+  for (let index = 0; index < columns.length; index++)
+    fields[names[index] as string] = scalarAt(columns[index] as Column, row)
+  return {
+    eventTimeMs: batch.eventTimes[row] as number,
+    knownAtMs: batch.knownAts[row] as number,
+    partition,
+    offset: batch.offsets[row] as number,
+    fields,
+    ...(batch.ops === null ? {} : { op: batch.ops[row] as OpCode }),
+  }
+}
+
+/**
+ * Every record of the rows of a changelog of which a wanted entity has had a version, whatever entity they belong to: what
+ * takes the place of a version may. Two scans: the first finds the primary keys, the second their records.
+ */
+export class RowHistory {
+  readonly #selections: readonly EntitySelection[]
+  /** By view and entity: its primary keys. */
+  readonly #rows: readonly ReadonlyMap<number, ReadonlySet<number>>[]
+  readonly #records: ReadonlyMap<number, readonly NaiveEvent[]>
+
+  private constructor(
+    selections: readonly EntitySelection[],
+    rows: readonly ReadonlyMap<number, ReadonlySet<number>>[],
+    records: ReadonlyMap<number, readonly NaiveEvent[]>,
+  ) {
+    this.#selections = selections
+    this.#rows = rows
+    this.#records = records
+  }
+
+  static async read(
+    source: EventSource,
+    to: readonly PartitionPosition[],
+    selections: readonly EntitySelection[],
+    fields: readonly string[],
+  ): Promise<RowHistory> {
+    const identities = new RecordIdentities(source.stream)
+    const rows = selections.map(() => new Map<number, Set<number>>())
+    const wanted = new Set<number>()
+    for await (const batch of wholeScan(source, to)) {
+      const codes = identities.codes(batch)
+      selections.forEach((selection, view) => {
+        selection.match(batch).forEach((entity, row) => {
+          if (entity < 0) return
+          const known = rows[view]?.get(entity) ?? new Set()
+          rows[view]?.set(entity, known.add(codes[row] as number))
+          wanted.add(codes[row] as number)
+        })
+      })
+    }
+    const records = new Map<number, NaiveEvent[]>()
+    for await (const batch of wholeScan(source, to)) {
+      const columns = fields.map((name) => columnOf(batch, name))
+      identities.codes(batch).forEach((code, row) => {
+        if (!wanted.has(code)) return
+        const known = records.get(code) ?? []
+        known.push(eventAt(batch, batch.partition, columns, fields, row))
+        records.set(code, known)
+      })
+    }
+    return new RowHistory(selections, rows, records)
+  }
+
+  /** The records of all rows that one entity has had a version of. */
+  eventsOf(selection: EntitySelection, entity: number): NaiveEvent[] {
+    const codes = this.#rows[this.#selections.indexOf(selection)]?.get(entity) ?? new Set()
+    return [...codes].flatMap((code) => this.#records.get(code) ?? [])
+  }
+}
+
+/**
+ * What the values of wanted entities can rest on: their events, and of a stream with corrections also what can take those
+ * back, with the fields that say which record each is.
+ */
+export function readHistory(
+  source: EventSource,
+  to: readonly PartitionPosition[],
+  selections: readonly EntitySelection[],
+  fields: readonly string[],
+): Promise<EntityHistory | RowHistory> {
+  const { stream } = source
+  if (!isCorrectable(stream)) return EntityHistory.read(source, to, selections, fields)
+  const keys = selections.flatMap(({ view }) => view.keyFields)
+  const needed = [
+    ...new Set([...fields, ...keys, ...(stream.id === undefined ? [] : [stream.id]), ...(stream.primaryKey ?? [])]),
+  ]
+  return isChangelog(stream)
+    ? RowHistory.read(source, to, selections, needed)
+    : EntityHistory.read(source, to, selections, needed)
 }
 
 function columnOf(batch: EventBatch, field: string): Column {
@@ -250,6 +365,7 @@ function takeRows(batch: EventBatch, rows: Int32Array, fields: readonly string[]
         return [name, { ...column, values: take(column.values), nulls } as Column]
       }),
     ),
+    ops: batch.ops === null ? null : take(batch.ops),
     dead: [],
   }
 }

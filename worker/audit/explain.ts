@@ -1,4 +1,12 @@
-import { happenedBefore, knownBy, ttlStart, windowEnd, windowStart, type AsOf } from '../../core/asof/visible.ts'
+import {
+  compareEvents,
+  happenedBefore,
+  knownBy,
+  ttlStart,
+  windowEnd,
+  windowStart,
+  type AsOf,
+} from '../../core/asof/visible.ts'
 import {
   featureOf,
   fieldsAggregated,
@@ -7,15 +15,26 @@ import {
   viewOf,
   type Catalog,
 } from '../../core/definition/catalog.ts'
+import { defaultOp, isCorrectable, takesBack } from '../../core/definition/corrections.ts'
 import { featureFingerprint } from '../../core/definition/fingerprint.ts'
 import type { FeatureDefinition, ViewDefinition } from '../../core/definition/types.ts'
 import type { FeatureValue, StatusCode } from '../../core/engine/feature-column.ts'
-import { acceptedEvents, eventsInWindow, isKnown, naiveValue, type NaiveEvent } from '../../core/engine/naive.ts'
+import {
+  acceptedEvents,
+  correctionsAt,
+  countingEvents,
+  eventsInWindow,
+  isKnown,
+  naiveValue,
+  type Corrections,
+  type NaiveEvent,
+} from '../../core/engine/naive.ts'
 import { FeatureStoreError } from '../../core/errors.ts'
+import { Op, opNames, type OpName } from '../../core/event/operation.ts'
 import { nextOffset, type Position } from '../../core/event/position.ts'
 import type { Scalar } from '../../core/event/types.ts'
 import { interpret } from '../../core/expression/interpret.ts'
-import { EntityHistory, EntitySelection, type EventSource } from './entity-history.ts'
+import { EntitySelection, readHistory, type EventSource } from './entity-history.ts'
 
 /** One event behind a value, and where it lies in the log. */
 export interface ExplainedEvent {
@@ -28,6 +47,12 @@ export interface ExplainedEvent {
   readonly fields: Readonly<Record<string, Scalar>>
 }
 
+/** An event that does not count at K because of another record, and that one. */
+export interface CorrectedEvent extends ExplainedEvent {
+  /** `insert`: it is a duplicate of that one; `retract`, `upsert`, `delete`: that one took it back, or its place. */
+  readonly by: Pick<ExplainedEvent, 'partition' | 'offset' | 'knownAtMs'> & { readonly op: OpName }
+}
+
 /**
  * Why an event of the entity below the position does not count. Each event has one reason: the first that holds, in the
  * order of this list.
@@ -36,6 +61,7 @@ export const exclusions = [
   'refused',
   'atOrAfterAsOf',
   'notKnown',
+  'corrected',
   'beforeWindow',
   'afterWindow',
   'notWhere',
@@ -53,10 +79,12 @@ export interface Explanation {
   readonly window: readonly [fromMs: number, toMs: number]
   /**
    * Events left out: `refused` too late or too early for the view, `atOrAfterAsOf` happened at T or later, `notKnown`
-   * by K, `beforeWindow` older than the window (and so perhaps than the ttl), `afterWindow` newer than a window that ends
+   * by K, `corrected` a duplicate, or taken back by K, `beforeWindow` older than the window (and so perhaps than the ttl), `afterWindow` newer than a window that ends
    * before T, `notWhere` not true of the feature's condition, `nullInput` nothing to aggregate.
    */
   readonly excluded: Readonly<Record<Exclusion, number>>
+  /** Of those `corrected`, the ones within the window, in total order. */
+  readonly corrected: readonly CorrectedEvent[]
 }
 
 export interface ExplainOptions {
@@ -90,20 +118,40 @@ export async function explainValue(options: ExplainOptions): Promise<Explanation
   const selection = new EntitySelection(view, keyTypesOf(catalog, view))
   const entity = selection.add(view.keyFields.map((field) => entities[field] ?? null))
   const fields = fieldsAggregated(feature.aggregation)
-  const history = await EntityHistory.read(reader, position.streams[stream.name] ?? [], [selection], fields)
+  const history = await readHistory(reader, position.streams[stream.name] ?? [], [selection], fields)
   const below = (partition: number): number => nextOffset(position, stream.name, partition)
-  const own = history.eventsOf(selection, entity).filter(({ partition, offset }) => offset < below(partition))
+  const records = history.eventsOf(selection, entity)
+  const isOwn = (event: NaiveEvent): boolean => selection.indexOf(event) === entity && !takesBack(event.op ?? Op.insert)
+  const correctable = isCorrectable(stream)
+  const own = records.filter((event) => event.offset < below(event.partition) && (!correctable || isOwn(event)))
   const asOf: AsOf = { asOfMs, knownAsOfMs }
-  const accepted = acceptedEvents(view, own, below)
-  const { status, value, events } = naiveValue(view, stream.fields, feature, accepted, asOf)
-  const inWindow = windowEvents(view, feature, accepted, asOf)
+  const accepted = acceptedEvents(view, records, below)
+  const counting = correctable ? countingEvents(stream, view, accepted, knownAsOfMs).filter(isOwn) : accepted
+  const corrections: Corrections = correctable ? correctionsAt(stream, view, accepted, knownAsOfMs) : new Map()
+  const { status, value, events } = naiveValue(view, stream.fields, feature, counting, asOf)
+  const inWindow = windowEvents(view, feature, counting, asOf)
+  const window = spanOf(view, feature, inWindow, asOfMs)
+  const explained = ({ fields: all, op: _, ...event }: NaiveEvent): ExplainedEvent => ({
+    stream: stream.name,
+    ...event,
+    fields: Object.fromEntries(fields.map((name) => [name, all[name] ?? null])),
+  })
   return {
     status,
     value,
     fingerprint: featureFingerprint(catalog, named),
-    events: events.map((event) => ({ stream: stream.name, ...event })),
-    window: spanOf(view, feature, inWindow, asOfMs),
-    excluded: countExcluded(feature, own, new Set(accepted), new Set(inWindow), asOf),
+    events: events.map(explained),
+    window,
+    excluded: countExcluded(feature, own, { accepted, inWindow, corrections }, asOf),
+    corrected: own
+      .filter(({ eventTimeMs }) => window[0] <= eventTimeMs && eventTimeMs < window[1])
+      .sort(compareEvents)
+      .flatMap((event): CorrectedEvent[] => {
+        const by = corrections.get(event)
+        if (by === undefined) return []
+        const { partition, offset, knownAtMs, op = defaultOp(stream) } = by
+        return [{ ...explained(event), by: { partition, offset, knownAtMs, op: opNames[op] as OpName } }]
+      }),
   }
 }
 
@@ -144,13 +192,18 @@ function windowEvents(
 function countExcluded(
   feature: FeatureDefinition,
   events: readonly NaiveEvent[],
-  accepted: ReadonlySet<NaiveEvent>,
-  inWindow: ReadonlySet<NaiveEvent>,
+  counted: {
+    readonly accepted: readonly NaiveEvent[]
+    readonly inWindow: readonly NaiveEvent[]
+    readonly corrections: Corrections
+  },
   asOf: AsOf,
 ): Record<Exclusion, number> {
   const counts = Object.fromEntries(exclusions.map((exclusion) => [exclusion, 0])) as Record<Exclusion, number>
+  const accepted = new Set(counted.accepted)
+  const inWindow = new Set(counted.inWindow)
   for (const event of events) {
-    const exclusion = accepted.has(event) ? exclusionOf(feature, event, inWindow, asOf) : 'refused'
+    const exclusion = accepted.has(event) ? exclusionOf(feature, event, inWindow, counted.corrections, asOf) : 'refused'
     if (exclusion !== null) counts[exclusion]++
   }
   return counts
@@ -161,10 +214,12 @@ function exclusionOf(
   { aggregation: { input, where }, window }: FeatureDefinition,
   event: NaiveEvent,
   inWindow: ReadonlySet<NaiveEvent>,
+  corrections: Corrections,
   { asOfMs, knownAsOfMs }: AsOf,
 ): Exclusion | null {
   if (!happenedBefore(event.eventTimeMs, asOfMs)) return 'atOrAfterAsOf'
   if (!knownBy(event.knownAtMs, knownAsOfMs)) return 'notKnown'
+  if (corrections.has(event)) return 'corrected'
   if (!inWindow.has(event)) return event.eventTimeMs < windowEnd(asOfMs, window) ? 'beforeWindow' : 'afterWindow'
   const field = (name: string): Scalar => event.fields[name] ?? null
   if (where !== undefined && interpret(where, field) !== true) return 'notWhere'

@@ -5,7 +5,13 @@ import { count } from '../../../core/definition/functions.ts'
 import { view } from '../../../core/definition/view.ts'
 import type { FieldMap } from '../../../core/definition/stream.ts'
 import type { StreamDefinition, ViewDefinition } from '../../../core/definition/types.ts'
-import { acceptedEvents, correctionsAt, countingEvents, type NaiveEvent } from '../../../core/engine/naive.ts'
+import {
+  acceptedEvents,
+  correctionsAt,
+  countingEvents,
+  differingDuplicates,
+  type NaiveEvent,
+} from '../../../core/engine/naive.ts'
 import { RecordIdentities, untilsOf } from '../../../core/engine/record-untils.ts'
 import { ViewEngine } from '../../../core/engine/view-engine.ts'
 import { planView } from '../../../core/engine/plan.ts'
@@ -125,6 +131,12 @@ describe('by hand', () => {
   })
   test('a duplicate does not count, also when the first one is retracted', () => {
     expect(untils('id', at(1, insert), at(2, insert), at(3, retract), at(4, insert))).toEqual([3, never, never, never])
+  })
+  test('a duplicate that says something else is named', () => {
+    const events = [at(1, insert), at(2, insert), at(3, insert, { i: 2 }), at(4, retract, { i: 3 }), at(5, retract)]
+    const of = streams.id
+    const accepted = acceptedEvents(viewOver(of, { maxAhead: 10_000 }), events, () => Infinity)
+    expect(differingDuplicates(of, viewOver(of, {}), accepted)).toEqual([events[2]])
   })
   test('an insert beyond the span is another one, and is retracted by another retract', () => {
     const events = [at(0, insert), at(250, insert), at(251, insert), at(300, retract), at(551, retract)]

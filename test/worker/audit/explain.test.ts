@@ -64,11 +64,13 @@ describe('explain', () => {
         refused: 1,
         atOrAfterAsOf: 1,
         notKnown: 1,
+        corrected: 0,
         beforeWindow: 1,
         afterWindow: 0,
         notWhere: 0,
         nullInput: 1,
       },
+      corrected: [],
     })
   })
 
@@ -93,6 +95,7 @@ describe('explain', () => {
       refused: 0,
       atOrAfterAsOf: 1,
       notKnown: 1,
+      corrected: 0,
       beforeWindow: 0,
       afterWindow: 0,
       notWhere: 0,
