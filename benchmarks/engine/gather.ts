@@ -36,7 +36,9 @@ export async function benchGather(options: BenchOptions, sizes: { events: number
 
   const calls = callsPerRound(() => gather(asked, endMs - 2 * hourMs, out))
   let nowMs = endMs - hourMs
-  let farMs = startMs + 24 * hourMs
+  let jumps = 0
+  // Half a day on and a little more each time, around the second half of the week: something has entered or left every window.
+  const farMs = (): number => startMs + 84 * hourMs + ((jumps * 13 * hourMs) % (84 * hourMs)) + jumps
   const table = Float32Array.from({ length: subject.entityCount * width }, (_, cell) => cell % 1_000)
   const many = Array.from({ length: 8 }, () =>
     Int32Array.from({ length: rows }, () => Math.floor(random() * subject.entityCount)),
@@ -50,10 +52,12 @@ export async function benchGather(options: BenchOptions, sizes: { events: number
       })
       ensureRows(out, nowMs)
       const misses = await timed(() => {
-        for (let call = 0; call < calls; call++) gather(asked, (farMs += 37 * 60_000), out)
+        for (let call = 0; call < calls; call++) {
+          jumps++
+          gather(asked, farMs(), out)
+        }
       })
-      ensureRows(out, farMs)
-      if (farMs > endMs - 48 * hourMs) farMs = startMs + 24 * hourMs + 1
+      ensureRows(out, farMs())
       return [microseconds(bench, calls, hits), microseconds(`${bench}-miss`, calls, misses)]
     },
     async () => {

@@ -97,6 +97,17 @@ export async function benchIngest(options: BenchOptions, sizes: IngestSizes): Pr
   )
 }
 
+/** Events a second at a small size: what sizes the caller can afford. */
+export function probe(entities: number): number {
+  const dataset = makeDataset({ name: 'probe', events: 100_000, entities })
+  const seconds = [0, 1, 2].map(() => {
+    const started = performance.now()
+    ingestAll(dataset)
+    return (performance.now() - started) / 1000
+  })
+  return dataset.events / Math.min(...seconds)
+}
+
 /** Compiled by then, both of them, so that the first round is like the others. */
 function warmUp(dataset: Dataset, bare: BareIngest): void {
   const log = dataset.log.head(Math.min(dataset.events, 200_000))
