@@ -62,17 +62,19 @@ export function eventsOf(dataset: Dataset, of: readonly number[]): Map<number, N
 }
 
 /**
- * At the end with everything known; at the very time of an event and a day after it, known then, where windows begin
- * and end on the event; amid the week.
+ * At the end with everything known; at the very time of an event and an hour and a day after it, where windows begin and
+ * end on the event; just before it was known, and when it was; amid the week.
  */
 function momentsOf(events: readonly NaiveEvent[]): AsOf[] {
-  const timeMs = events[Math.floor(events.length / 2)]?.eventTimeMs ?? startMs
+  const { eventTimeMs: timeMs, knownAtMs } = events[Math.floor(events.length / 2)] as NaiveEvent
   return [
     { asOfMs: endMs, knownAsOfMs: Number.POSITIVE_INFINITY },
     { asOfMs: timeMs, knownAsOfMs: timeMs },
+    { asOfMs: timeMs + 1, knownAsOfMs: knownAtMs - 1 },
+    { asOfMs: timeMs + 1, knownAsOfMs: knownAtMs },
+    { asOfMs: timeMs + hourMs, knownAsOfMs: Number.POSITIVE_INFINITY },
     { asOfMs: timeMs + dayMs, knownAsOfMs: timeMs + dayMs },
     { asOfMs: startMs + 3.5 * dayMs, knownAsOfMs: Number.POSITIVE_INFINITY },
-    { asOfMs: timeMs + hourMs, knownAsOfMs: Number.POSITIVE_INFINITY },
   ]
 }
 

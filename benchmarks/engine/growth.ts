@@ -4,17 +4,8 @@
  */
 import { getHeapStatistics } from 'node:v8'
 import type { Catalog } from '../../core/definition/catalog.ts'
-import {
-  collect,
-  ensure,
-  median,
-  microseconds,
-  rate,
-  rounded,
-  timed,
-  type BenchOptions,
-  type Reading,
-} from '../harness.ts'
+import { ensure, median, microseconds, rate, rounded, timed, type BenchOptions, type Reading } from '../harness.ts'
+import { held } from './bytes.ts'
 import { featuresCatalog, mainCatalog, windowsCatalog } from './cards.ts'
 import { endMs, makeDataset, type Dataset } from './dataset.ts'
 import { ensureExpected, expectedOf, sampledCards, type Expected } from './expected.ts'
@@ -83,15 +74,13 @@ async function measure(bench: string, dataset: Dataset, catalog: Catalog): Promi
   let bytesPerEntity = 0
   let heapPerEntity = 0
   for (let round = 0; round < rounds; round++) {
-    collect()
-    const before = process.memoryUsage()
+    const before = held()
     const { result: subject, ...cost } = await timed(() => ingestAll(dataset, catalog))
     ingest.push(rate(bench, 'events/s', dataset.events, cost))
     if (round === 0) {
-      collect()
-      const { heapUsed, arrayBuffers } = process.memoryUsage()
-      heapPerEntity = (heapUsed - before.heapUsed) / subject.entityCount
-      bytesPerEntity = heapPerEntity + (arrayBuffers - before.arrayBuffers) / subject.entityCount
+      const after = held()
+      heapPerEntity = (after.heap - before.heap) / subject.entityCount
+      bytesPerEntity = (after.total - before.total) / subject.entityCount
     }
     finish.push(await finishSome(bench, subject))
     check(bench, subject, expected)

@@ -39,6 +39,8 @@ export class PacedFlushes {
   #failure: unknown = null
   flushes = 0
   rows = 0
+  /** Events that the store has acknowledged. */
+  stored = 0
 
   constructor(projection: OnlineProjection) {
     this.#projection = projection
@@ -60,7 +62,9 @@ export class PacedFlushes {
   }
 
   async #flush(): Promise<void> {
+    const { applied } = this.#projection
     this.rows += await this.#projection.flush()
+    this.stored = applied
     this.flushes++
     this.#inFlight = null
   }

@@ -68,9 +68,10 @@ async function write(into: OnlineStore, whole: CardLog): Promise<void> {
   const until = (whole.records * 7) / 8
   while (projecting.projection.applied < until && (await projecting.step())) {
     await flushes.offer()
-    say({ kind: 'wrote', applied: projecting.projection.applied, rows: flushes.rows })
+    say({ kind: 'wrote', applied: projecting.projection.applied, stored: flushes.stored })
   }
   await flushes.drain()
+  say({ kind: 'wrote', applied: projecting.projection.applied, stored: flushes.stored })
   setInterval(() => {}, 1_000)
 }
 

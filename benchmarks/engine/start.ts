@@ -17,7 +17,7 @@ const bench = 'engine/start'
 
 export type StartMode = 'write' | 'start' | 'limit' | 'finish'
 export type StartChildMessage =
-  | { readonly kind: 'wrote'; readonly applied: number; readonly rows: number }
+  | { readonly kind: 'wrote'; readonly applied: number; readonly stored: number }
   | { readonly kind: 'done'; readonly from: number; readonly next: number; readonly cost: Cost }
 
 /** Two events of each entity: after the first half of the log every one has a row. */
@@ -30,7 +30,7 @@ export async function benchStart(options: BenchOptions, entities: number): Promi
   const child = (mode: StartMode): ChildProcess =>
     fork(resolve(import.meta.dirname, 'start-child.ts'), [mode, folder, String(entities)])
   try {
-    const written = await killedAmid(child('write'), dataset.events * 0.75)
+    const written = await killedAmid(child('write'), dataset.entities)
     let from = -1
     const reading = async (mode: StartMode): Promise<Reading[]> => {
       const { cost, ...done } = await doneBy(child(mode), mode)
@@ -44,7 +44,8 @@ export async function benchStart(options: BenchOptions, entities: number): Promi
       () => reading('start'),
       () => reading('limit'),
       async () => {
-        ensure(from > 0 && from < dataset.events, `${bench}: the store stood at ${from} of ${dataset.events}`)
+        const full = from >= dataset.entities && from < dataset.events
+        ensure(full, `${bench}: the store stood at ${from} of ${dataset.events}`)
         const rest = await doneBy(child('finish'), 'finish')
         ensure(
           rest.from === from && rest.next === dataset.events,
@@ -73,13 +74,13 @@ export async function benchStart(options: BenchOptions, entities: number): Promi
   }
 }
 
-/** Ends the writer with SIGKILL once it has applied so many events; returns how many it had. */
+/** Ends the writer with SIGKILL once its store has so many events; returns how many it had applied by then. */
 async function killedAmid(child: ChildProcess, after: number): Promise<number> {
   let applied = 0
   child.on('message', (message: StartChildMessage) => {
     if (message.kind !== 'wrote') return
     applied = message.applied
-    if (applied >= after) child.kill('SIGKILL')
+    if (message.stored >= after) child.kill('SIGKILL')
   })
   const [, signal] = (await once(child, 'exit')) as [number | null, NodeJS.Signals | null]
   ensure(signal === 'SIGKILL' && applied >= after, `${bench}: the writer ended after ${applied} events`)
