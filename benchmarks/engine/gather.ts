@@ -43,6 +43,7 @@ export async function benchGather(options: BenchOptions, sizes: { events: number
   const many = Array.from({ length: 8 }, () =>
     Int32Array.from({ length: rows }, () => Math.floor(random() * subject.entityCount)),
   )
+  for (let call = 0; call < limitCalls; call++) gatherRows(table, width, many[call & 7] as Int32Array, out)
   await interleaved(
     options,
     async () => {

@@ -3,8 +3,19 @@
  * curve, so that `ratio` says how much is left of it.
  */
 import { getHeapStatistics } from 'node:v8'
+import { seeded } from '../../cli/audit.ts'
 import type { Catalog } from '../../core/definition/catalog.ts'
-import { ensure, median, microseconds, rate, rounded, timed, type BenchOptions, type Reading } from '../harness.ts'
+import {
+  collect,
+  ensure,
+  median,
+  microseconds,
+  rate,
+  rounded,
+  timed,
+  type BenchOptions,
+  type Reading,
+} from '../harness.ts'
 import { held } from './bytes.ts'
 import { featuresCatalog, mainCatalog, windowsCatalog } from './cards.ts'
 import { endMs, makeDataset, type Dataset } from './dataset.ts'
@@ -23,69 +34,80 @@ const events = 1_000_000
 const rounds = 3
 /** Entities that are finished, one after the other, in no order that memory has. */
 const finished = 2_000
-const memoryBytesMax = 6 * 2 ** 30
+/** Of an engine; its events in the log lie beside it. */
+const memoryBytesMax = 4.5 * 2 ** 30
+
+/** One point of a curve, and what its rounds said. */
+interface Point {
+  readonly bench: string
+  readonly dataset: Dataset
+  readonly catalog: Catalog
+  readonly expected: readonly Expected[]
+  readonly ingest: Reading[]
+  readonly finish: Reading[]
+  bytesPerEntity: number
+  heapPerEntity: number
+}
 
 export async function benchGrowth(options: BenchOptions, keys: number): Promise<void> {
   const dataset = makeDataset({ name: 'engine/growth', events, entities: keys })
   const shown: string[] = []
-  const table = (line: string): void => void shown.push(line)
-  const along = async (curve: Curve, catalogOf: (point: number) => Catalog): Promise<void> => {
-    let first: Point | null = null
-    for (const point of curves[curve]) {
-      const measured = await measure(`engine/growth-${curve}-${point}`, dataset, catalogOf(point))
-      emit(options, (first ??= measured), measured, table)
+  const along = async (curve: Curve, pointOf: (name: string, at: number) => Point): Promise<void> => {
+    const points: Point[] = []
+    for (const at of curves[curve]) {
+      const bench = `engine/growth-${curve}-${at}`
+      const before = points.at(-1)
+      if (curve === 'entities' && before !== undefined && !fits(options, bench, before, at)) continue
+      const point = pointOf(bench, at)
+      await weigh(point)
+      points.push(point)
     }
+    // In turns, so that what the machine does beside hits all of them.
+    for (let round = 0; round < rounds; round++) for (const point of points) await measure(point)
+    for (const point of points) shown.push(emit(options, points[0] as Point, point))
   }
-  await along('windows', windowsCatalog)
-  const points: Point[] = []
-  for (const entities of curves.entities) {
-    const name = `engine/growth-entities-${entities}`
-    // What the point before took, for it says most about this one.
-    const { bytesPerEntity = 0, heapPerEntity = 0 } = points.at(-1) ?? {}
-    const needed = bytesPerEntity * entities
-    if (needed > memoryBytesMax || heapPerEntity * entities > 0.8 * getHeapStatistics().heap_size_limit) {
-      options.note(`${name} skipped: it would take about ${(needed / 2 ** 30).toFixed(1)} GiB`)
-      continue
-    }
-    const of = makeDataset({ name, events: Math.max(events, 2 * entities), entities })
-    points.push(await measure(name, of, mainCatalog))
-    emit(options, points[0] as Point, points.at(-1) as Point, table)
-  }
+  await along('windows', (bench, windowCount) => newPoint(bench, dataset, windowsCatalog(windowCount)))
+  await along('entities', (bench, entities) =>
+    newPoint(bench, makeDataset({ name: bench, events: Math.max(events, 2 * entities), entities }), mainCatalog),
+  )
   // Last, since it is the first to have inputs of another type: code that has seen one type only is faster.
-  await along('features', featuresCatalog)
+  await along('features', (bench, featureCount) => newPoint(bench, dataset, featuresCatalog(featureCount)))
   for (const line of shown) options.note(line)
 }
 
-interface Point {
-  readonly bench: string
-  readonly ingest: readonly Reading[]
-  readonly finish: readonly Reading[]
-  readonly bytesPerEntity: number
-  readonly heapPerEntity: number
+/** Whether memory permits so many entities, if each takes what one of the point before took. */
+function fits({ note }: BenchOptions, bench: string, before: Point, entities: number): boolean {
+  const needed = before.bytesPerEntity * entities
+  if (needed <= memoryBytesMax && before.heapPerEntity * entities <= 0.8 * getHeapStatistics().heap_size_limit)
+    return true
+  note(`${bench} skipped: it would take about ${(needed / 2 ** 30).toFixed(1)} GiB`)
+  return false
 }
 
-async function measure(bench: string, dataset: Dataset, catalog: Catalog): Promise<Point> {
+function newPoint(bench: string, dataset: Dataset, catalog: Catalog): Point {
   const expected = expectedOf(catalog, dataset, sampledCards(dataset, 1), (of) => [
     { asOfMs: endMs, knownAsOfMs: Number.POSITIVE_INFINITY },
     { asOfMs: of[0]?.eventTimeMs ?? endMs, knownAsOfMs: endMs },
   ])
-  const ingest: Reading[] = []
-  const finish: Reading[] = []
-  let bytesPerEntity = 0
-  let heapPerEntity = 0
-  for (let round = 0; round < rounds; round++) {
-    const before = held()
-    const { result: subject, ...cost } = await timed(() => ingestAll(dataset, catalog))
-    ingest.push(rate(bench, 'events/s', dataset.events, cost))
-    if (round === 0) {
-      const after = held()
-      heapPerEntity = (after.heap - before.heap) / subject.entityCount
-      bytesPerEntity = (after.total - before.total) / subject.entityCount
-    }
-    finish.push(await finishSome(bench, subject))
-    check(bench, subject, expected)
-  }
-  return { bench, ingest, finish, bytesPerEntity, heapPerEntity }
+  return { bench, dataset, catalog, expected, ingest: [], finish: [], bytesPerEntity: 0, heapPerEntity: 0 }
+}
+
+/** A round that is not timed. */
+async function weigh(point: Point): Promise<void> {
+  const before = held()
+  const subject = ingestAll(point.dataset, point.catalog)
+  const after = held()
+  point.heapPerEntity = (after.heap - before.heap) / subject.entityCount
+  point.bytesPerEntity = (after.total - before.total) / subject.entityCount
+  await finishSome(point.bench, subject)
+}
+
+async function measure({ bench, dataset, catalog, expected, ingest, finish }: Point): Promise<void> {
+  collect()
+  const { result: subject, ...cost } = await timed(() => ingestAll(dataset, catalog))
+  ingest.push(rate(bench, 'events/s', dataset.events, cost))
+  finish.push(await finishSome(bench, subject))
+  check(bench, subject, expected)
 }
 
 function check(bench: string, subject: Subject, expected: readonly Expected[]): void {
@@ -93,8 +115,8 @@ function check(bench: string, subject: Subject, expected: readonly Expected[]): 
 }
 
 async function finishSome(bench: string, subject: Subject): Promise<Reading> {
-  const stride = Math.max(1, Math.floor(subject.entityCount * 0.618))
-  const entities = Int32Array.from({ length: finished }, (_, index) => (index * stride) % subject.entityCount)
+  const random = seeded(13)
+  const entities = Int32Array.from({ length: finished }, () => Math.floor(random() * subject.entityCount))
   const asOf = { asOfMs: endMs, knownAsOfMs: Number.POSITIVE_INFINITY }
   subject.finishMany(entities.subarray(0, finished / 10), asOf)
   const { result, ...cost } = await timed(() => subject.finishMany(entities, asOf))
@@ -102,7 +124,8 @@ async function finishSome(bench: string, subject: Subject): Promise<Reading> {
   return microseconds(`${bench}-finish`, finished, cost)
 }
 
-function emit({ emit: give }: BenchOptions, first: Point, point: Point, table: (line: string) => void): void {
+/** Gives out both lines of a point; returns one for people. */
+function emit({ emit: give }: BenchOptions, first: Point, point: Point): string {
   const middle = (readings: readonly Reading[], of: (reading: Reading) => number): number => median(readings.map(of))
   const value = (reading: Reading): number => reading.value
   const cpu = (reading: Reading): number => reading.cpuSecondsPerMillion ?? Number.NaN
@@ -123,8 +146,8 @@ function emit({ emit: give }: BenchOptions, first: Point, point: Point, table: (
       rounds,
     })
   }
-  table(
+  return (
     `${point.bench}: ${rounded(middle(point.ingest, value))} events/s, ${rounded(middle(point.ingest, cpu))} CPU-s per million, ` +
-      `${rounded(middle(point.finish, value))} µs to finish, ${Math.round(point.bytesPerEntity)} bytes an entity`,
+    `${rounded(middle(point.finish, value))} µs to finish, ${Math.round(point.bytesPerEntity)} bytes an entity`
   )
 }

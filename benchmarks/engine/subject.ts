@@ -16,6 +16,7 @@ import { encodeKey, shardOf } from '../../core/event/key.ts'
 import type { LogChunk } from '../../core/ports/event-log.ts'
 import { createStreamDecoder, fingerprintHex, type StreamDecoder } from '../../schemas/avro/index.ts'
 import type { WriterSchemas } from '../../schemas/stream-reader.ts'
+import { WrongResult } from '../harness.ts'
 import { cards, cardsSchema, cardText, hourMs, viewName } from './cards.ts'
 
 /** As a project has them that says nothing. */
@@ -42,8 +43,9 @@ export interface Finished {
 
 const nothingSeen = (): number => 0
 const refuseDead = (): never => {
-  throw new Error('an event of the benchmark is a dead letter')
+  throw new WrongResult('an event of the benchmark is a dead letter')
 }
+const prunedAway = 'the answer needs pruned events'
 
 /** One engine with its decoder, as one worker holds them. */
 export class Subject {
@@ -108,7 +110,7 @@ export class Subject {
       const builders = finisher.builders(asOfMs.length)
       for (let row = 0; row < asOfMs.length; row++) {
         const asOf = { asOfMs: asOfMs[row] as number, knownAsOfMs: Number.POSITIVE_INFINITY }
-        if (!finisher.finish(columns, asOf, builders, row)) throw new Error('the answer needs pruned events')
+        if (!finisher.finish(columns, asOf, builders, row)) throw new WrongResult(prunedAway)
       }
       return builders.map((builder) => builder.build())
     }
@@ -116,12 +118,15 @@ export class Subject {
 
   /** Features of many entities at one T. */
   finishMany(entities: Int32Array, asOf: AsOf, names?: readonly string[]): readonly FeatureColumn[] {
-    const finisher = new ViewFinisher(this.plan, names)
+    return this.#finishMany(new ViewFinisher(this.plan, names), entities, asOf)
+  }
+
+  #finishMany(finisher: ViewFinisher, entities: Int32Array, asOf: AsOf): readonly FeatureColumn[] {
     const builders = finisher.builders(entities.length)
-    entities.forEach((entity, row) => {
-      if (!finisher.finish(this.#columns(entity), asOf, builders, row))
-        throw new Error('the answer needs pruned events')
-    })
+    for (let row = 0; row < entities.length; row++) {
+      if (!finisher.finish(this.#columns(entities[row] as number), asOf, builders, row))
+        throw new WrongResult(prunedAway)
+    }
     return builders.map((builder) => builder.build())
   }
 
@@ -132,8 +137,9 @@ export class Subject {
   /** See `Gather`. There is no arena of finished vectors yet: every vector is finished anew. */
   gather(features: readonly string[]): Gather {
     const spec = gatherSpec(this.plan, features)
+    const finisher = new ViewFinisher(this.plan, features)
     return (entities, asOfMs, out) => {
-      const columns = this.finishMany(entities, { asOfMs, knownAsOfMs: Number.POSITIVE_INFINITY }, features)
+      const columns = this.#finishMany(finisher, entities, { asOfMs, knownAsOfMs: Number.POSITIVE_INFINITY })
       out.set(featureMatrix(spec, columns, {}, entities.length))
     }
   }
@@ -150,7 +156,7 @@ const mappedMax = 2_000_000
 function finishedOf(plan: ViewPlan, columns: EntityColumns | null, asOf: AsOf): readonly Finished[] {
   const finisher = new ViewFinisher(plan)
   const builders = finisher.builders(1)
-  if (!finisher.finish(columns, asOf, builders, 0)) throw new Error('the answer needs pruned events')
+  if (!finisher.finish(columns, asOf, builders, 0)) throw new WrongResult(prunedAway)
   return builders.map((builder, index) => {
     const column = builder.build()
     const name = finisher.features[index]?.definition.name ?? ''
