@@ -4,6 +4,8 @@
  */
 import { readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { table } from '../cli/terminal.ts'
 
 /** The results that were timed are wrong, so the figures are worth nothing: the run ends with exit code 1. */
@@ -112,10 +114,16 @@ export function againstBound(bench: string, unit: string, value: number, bound: 
 }
 
 /** Less is better: the limit is the shorter time. */
-const isTime = (unit: string): boolean => unit === 'ms' || unit === 's'
+const isTime = (unit: string): boolean => unit === 'µs' || unit === 'ms' || unit === 's'
 
 /** `--expose-gc` is not asked of anyone; where it is on, a round does not pay for the garbage of the one before. */
-const collect = (): void => (globalThis as { readonly gc?: () => void }).gc?.()
+export const collect = (): void => (globalThis as { gc?: () => void }).gc?.()
+
+/** Turns `collect` on in this process, as `--expose-gc` would have. */
+export function exposeCollector(): void {
+  setFlagsFromString('--expose-gc')
+  ;(globalThis as { gc?: () => void }).gc ??= runInNewContext('gc') as () => void
+}
 
 export function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b)
@@ -158,6 +166,14 @@ export const rate = (bench: string, unit: string, count: number, cost: Cost): Re
   bench,
   unit,
   value: count / cost.seconds,
+  cpuSecondsPerMillion: (cost.cpuSeconds / count) * 1e6,
+})
+
+/** How long one of `count` took, microseconds. */
+export const microseconds = (bench: string, count: number, cost: Cost): Reading => ({
+  bench,
+  unit: 'µs',
+  value: (cost.seconds / count) * 1e6,
   cpuSecondsPerMillion: (cost.cpuSeconds / count) * 1e6,
 })
 

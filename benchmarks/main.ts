@@ -5,6 +5,7 @@ import { machine, textOf, WrongResult, type Line, type Suite } from './harness.t
 /** By name; each is loaded when it is asked for. */
 const suites: Readonly<Record<string, () => Promise<Suite>>> = {
   main: async () => (await import('./flow/main.ts')).mainSuite,
+  engine: async () => (await import('./engine/main.ts')).engineSuite,
 }
 
 const usage = `usage: npm run bench -- SUITE [--json] [--full]

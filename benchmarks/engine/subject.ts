@@ -1,0 +1,191 @@
+/**
+ * The engine as the suite sees it. Whatever core/engine turns into, only this file has to follow: it makes an engine for
+ * a catalog, feeds it record batches, and finishes features.
+ */
+import type { AsOf } from '../../core/asof/visible.ts'
+import { keyTypesOf, viewOf, type Catalog } from '../../core/definition/catalog.ts'
+import type { EntityColumns } from '../../core/engine/entity-columns.ts'
+import { valueAt, type FeatureColumn, type FeatureValue } from '../../core/engine/feature-column.ts'
+import { ViewFinisher } from '../../core/engine/finish.ts'
+import { featureMatrix, type MatrixInput, type MatrixSpec } from '../../core/engine/matrix.ts'
+import { planView, type ViewPlan } from '../../core/engine/plan.ts'
+import { decodeRow } from '../../core/engine/row.ts'
+import { ViewEngine } from '../../core/engine/view-engine.ts'
+import type { EventBatch } from '../../core/event/batch.ts'
+import { encodeKey, shardOf } from '../../core/event/key.ts'
+import type { LogChunk } from '../../core/ports/event-log.ts'
+import { createStreamDecoder, fingerprintHex, type StreamDecoder } from '../../schemas/avro/index.ts'
+import type { WriterSchemas } from '../../schemas/stream-reader.ts'
+import { WrongResult } from '../harness.ts'
+import { cards, cardsSchema, cardText, hourMs, viewName } from './cards.ts'
+
+/** As a project has them that says nothing. */
+export const settings = { shards: 64, historyMs: hourMs, memoryBytesMax: 8 * 2 ** 30 } as const
+
+const schemaName = fingerprintHex(cardsSchema)
+export const schemas: WriterSchemas = (_stream, fingerprint) => (fingerprint === schemaName ? cardsSchema : undefined)
+
+/** As the worker makes one: every field of the stream becomes a column. */
+export const newDecoder = (): StreamDecoder =>
+  createStreamDecoder({
+    stream: cards.name,
+    fields: cards.fields,
+    eventTime: cards.eventTime,
+    schemas: (fingerprint) => schemas(cards.name, fingerprint),
+  })
+
+/** A value with how it came to be, by feature. */
+export interface Finished {
+  readonly name: string
+  readonly status: number
+  readonly value: FeatureValue
+}
+
+const nothingSeen = (): number => 0
+const refuseDead = (): never => {
+  throw new WrongResult('an event of the benchmark is a dead letter')
+}
+const prunedAway = 'the answer needs pruned events'
+
+/** One engine with its decoder, as one worker holds them. */
+export class Subject {
+  readonly plan: ViewPlan
+  readonly #engine: ViewEngine
+  readonly #decoder: StreamDecoder
+  readonly #byCard = new Map<string, number>()
+
+  constructor(catalog: Catalog, decoder = newDecoder()) {
+    this.plan = planView(catalog, viewName, settings.historyMs)
+    const owned = new Set(Array.from({ length: settings.shards }, (_, shard) => shard))
+    this.#engine = new ViewEngine(this.plan, settings.shards, owned)
+    this.#decoder = decoder
+  }
+
+  /** Bytes of record batches to state in memory. */
+  feed(chunk: LogChunk): void {
+    this.apply(this.#decoder.decode(chunk, 0, 0, chunk.baseOffset))
+  }
+
+  apply(batch: EventBatch): void {
+    const engine = this.#engine
+    if (batch.dead.length > 0) refuseDead()
+    const entities = engine.resolve(batch)
+    for (const slot of engine.unloaded()) engine.load(slot, null)
+    engine.apply(batch, entities, nothingSeen, refuseDead)
+  }
+
+  /** What is left to do before a flush may begin, and the number of entities that it would write. Summaries are made later, by who reads. */
+  ready(): number {
+    let dirty = 0
+    for (const slot of this.#engine.slots()) if (slot.dirty) dirty++
+    return dirty
+  }
+
+  get entityCount(): number {
+    return this.#engine.entityCount
+  }
+
+  /** What the engine itself says that it holds. */
+  get memoryBytes(): number {
+    return this.#engine.memoryBytes()
+  }
+
+  /** Index of a card's entity, -1 when it was never seen. */
+  entityOf(card: number): number {
+    const slots = this.#engine.slots()
+    const text = cardText(card)
+    if (slots.length > mappedMax) {
+      const key = Buffer.from(text)
+      return slots.findIndex((slot) => key.equals(slot.key))
+    }
+    if (this.#byCard.size !== slots.length) slots.forEach(({ key }, index) => this.#byCard.set(utf8.decode(key), index))
+    return this.#byCard.get(text) ?? -1
+  }
+
+  /** Features of one entity at each T, with everything known; by default all features of the view. */
+  finisher(names?: readonly string[]): (entity: number, asOfMs: Float64Array) => readonly FeatureColumn[] {
+    const finisher = new ViewFinisher(this.plan, names)
+    return (entity, asOfMs) => {
+      const columns = this.#columns(entity)
+      const builders = finisher.builders(asOfMs.length)
+      for (let row = 0; row < asOfMs.length; row++) {
+        const asOf = { asOfMs: asOfMs[row] as number, knownAsOfMs: Number.POSITIVE_INFINITY }
+        if (!finisher.finish(columns, asOf, builders, row)) throw new WrongResult(prunedAway)
+      }
+      return builders.map((builder) => builder.build())
+    }
+  }
+
+  /** Features of many entities at one T. */
+  finishMany(entities: Int32Array, asOf: AsOf, names?: readonly string[]): readonly FeatureColumn[] {
+    return this.#finishMany(new ViewFinisher(this.plan, names), entities, asOf)
+  }
+
+  #finishMany(finisher: ViewFinisher, entities: Int32Array, asOf: AsOf): readonly FeatureColumn[] {
+    const builders = finisher.builders(entities.length)
+    for (let row = 0; row < entities.length; row++) {
+      if (!finisher.finish(this.#columns(entities[row] as number), asOf, builders, row))
+        throw new WrongResult(prunedAway)
+    }
+    return builders.map((builder) => builder.build())
+  }
+
+  finish(entity: number, asOf: AsOf): readonly Finished[] {
+    return finishedOf(this.plan, this.#columns(entity), asOf)
+  }
+
+  /** See `Gather`. There is no arena of finished vectors yet: every vector is finished anew. */
+  gather(features: readonly string[]): Gather {
+    const spec = gatherSpec(this.plan, features)
+    const finisher = new ViewFinisher(this.plan, features)
+    return (entities, asOfMs, out) => {
+      const columns = this.#finishMany(finisher, entities, { asOfMs, knownAsOfMs: Number.POSITIVE_INFINITY })
+      out.set(featureMatrix(spec, columns, {}, entities.length))
+    }
+  }
+
+  #columns(entity: number): EntityColumns | null {
+    return this.#engine.entity(entity)?.columns ?? null
+  }
+}
+
+const utf8 = new TextDecoder()
+/** Of more entities a map would take more memory than the search takes time. */
+const mappedMax = 2_000_000
+
+function finishedOf(plan: ViewPlan, columns: EntityColumns | null, asOf: AsOf): readonly Finished[] {
+  const finisher = new ViewFinisher(plan)
+  const builders = finisher.builders(1)
+  if (!finisher.finish(columns, asOf, builders, 0)) throw new WrongResult(prunedAway)
+  return builders.map((builder, index) => {
+    const column = builder.build()
+    const name = finisher.features[index]?.definition.name ?? ''
+    return { name, status: column.statuses[0] as number, value: valueAt(column, 0) }
+  })
+}
+
+/** Rows of `entities`, float32 by feature, row-major, at T with everything known: what a model is given. */
+export type Gather = (entities: Int32Array, asOfMs: number, out: Float32Array) => void
+/** Whether vectors are kept between calls, so that engine/gather can hit. */
+export const keepsVectors = false
+
+function gatherSpec(plan: ViewPlan, features: readonly string[]): MatrixSpec {
+  const inputs = features.map((name): MatrixInput => {
+    const feature = plan.features.find(({ definition }) => definition.name === name)
+    if (feature === undefined) throw new Error(`the view has no feature ${name}`)
+    return { kind: 'feature', name, feature: feature.reference, fingerprint: feature.fingerprint, fromEnd: null }
+  })
+  return { service: 'gather', inputs, omitted: [] }
+}
+
+/** Where the store keeps a card. */
+export function rowKeyOf(catalog: Catalog, card: number): { readonly key: Uint8Array; readonly shard: number } {
+  const key = encodeKey([cardText(card)], keyTypesOf(catalog, viewOf(catalog, viewName)))
+  return { key, shard: shardOf(key, settings.shards) }
+}
+
+/** All features of an entity from its row in a store. */
+export function finishRow(catalog: Catalog, row: Uint8Array | null, asOf: AsOf): readonly Finished[] {
+  const plan = planView(catalog, viewName, settings.historyMs)
+  return finishedOf(plan, row === null ? null : decodeRow(plan, row), asOf)
+}
