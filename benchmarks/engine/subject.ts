@@ -4,12 +4,12 @@
  */
 import type { AsOf } from '../../core/asof/visible.ts'
 import { keyTypesOf, viewOf, type Catalog } from '../../core/definition/catalog.ts'
-import type { EntityColumns } from '../../core/engine/entity-columns.ts'
 import { valueAt, type FeatureColumn, type FeatureValue } from '../../core/engine/feature-column.ts'
 import { ViewFinisher } from '../../core/engine/finish.ts'
 import { featureMatrix, type MatrixInput, type MatrixSpec } from '../../core/engine/matrix.ts'
 import { planView, type ViewPlan } from '../../core/engine/plan.ts'
 import { decodeRow } from '../../core/engine/row.ts'
+import type { EntityEvents } from '../../core/engine/state/view-state.ts'
 import { ViewEngine } from '../../core/engine/view-engine.ts'
 import type { EventBatch } from '../../core/event/batch.ts'
 import { encodeKey, shardOf } from '../../core/event/key.ts'
@@ -52,7 +52,6 @@ export class Subject {
   readonly plan: ViewPlan
   readonly #engine: ViewEngine
   readonly #decoder: StreamDecoder
-  readonly #byCard = new Map<string, number>()
 
   constructor(catalog: Catalog, decoder = newDecoder()) {
     this.plan = planView(catalog, viewName, settings.historyMs)
@@ -70,15 +69,14 @@ export class Subject {
     const engine = this.#engine
     if (batch.dead.length > 0) refuseDead()
     const entities = engine.resolve(batch)
-    for (const slot of engine.unloaded()) engine.load(slot, null)
+    engine.load(engine.unloaded(), [])
     engine.apply(batch, entities, nothingSeen, refuseDead)
   }
 
-  /** What is left to do before a flush may begin, and the number of entities that it would write. Summaries are made later, by who reads. */
+  /** What is left to do before a flush may begin, the summaries of full runs among it; the number of entities that it would write. */
   ready(): number {
-    let dirty = 0
-    for (const slot of this.#engine.slots()) if (slot.dirty) dirty++
-    return dirty
+    this.#engine.summarise()
+    return this.#engine.changedCount
   }
 
   get entityCount(): number {
@@ -92,25 +90,18 @@ export class Subject {
 
   /** Index of a card's entity, -1 when it was never seen. */
   entityOf(card: number): number {
-    const slots = this.#engine.slots()
-    const text = cardText(card)
-    if (slots.length > mappedMax) {
-      const key = Buffer.from(text)
-      return slots.findIndex((slot) => key.equals(slot.key))
-    }
-    if (this.#byCard.size !== slots.length) slots.forEach(({ key }, index) => this.#byCard.set(utf8.decode(key), index))
-    return this.#byCard.get(text) ?? -1
+    return this.#engine.find(Buffer.from(cardText(card))) ?? -1
   }
 
   /** Features of one entity at each T, with everything known; by default all features of the view. */
   finisher(names?: readonly string[]): (entity: number, asOfMs: Float64Array) => readonly FeatureColumn[] {
     const finisher = new ViewFinisher(this.plan, names)
     return (entity, asOfMs) => {
-      const columns = this.#columns(entity)
+      const events = this.#events(entity)
       const builders = finisher.builders(asOfMs.length)
       for (let row = 0; row < asOfMs.length; row++) {
         const asOf = { asOfMs: asOfMs[row] as number, knownAsOfMs: Number.POSITIVE_INFINITY }
-        if (!finisher.finish(columns, asOf, builders, row)) throw new WrongResult(prunedAway)
+        if (!finisher.finish(events, asOf, builders, row)) throw new WrongResult(prunedAway)
       }
       return builders.map((builder) => builder.build())
     }
@@ -124,14 +115,14 @@ export class Subject {
   #finishMany(finisher: ViewFinisher, entities: Int32Array, asOf: AsOf): readonly FeatureColumn[] {
     const builders = finisher.builders(entities.length)
     for (let row = 0; row < entities.length; row++) {
-      if (!finisher.finish(this.#columns(entities[row] as number), asOf, builders, row))
+      if (!finisher.finish(this.#events(entities[row] as number), asOf, builders, row))
         throw new WrongResult(prunedAway)
     }
     return builders.map((builder) => builder.build())
   }
 
   finish(entity: number, asOf: AsOf): readonly Finished[] {
-    return finishedOf(this.plan, this.#columns(entity), asOf)
+    return finishedOf(this.plan, this.#events(entity), asOf)
   }
 
   /** See `Gather`. There is no arena of finished vectors yet: every vector is finished anew. */
@@ -144,19 +135,15 @@ export class Subject {
     }
   }
 
-  #columns(entity: number): EntityColumns | null {
-    return this.#engine.entity(entity)?.columns ?? null
+  #events(entity: number): EntityEvents | null {
+    return entity < 0 ? null : { state: this.#engine.state, entity }
   }
 }
 
-const utf8 = new TextDecoder()
-/** Of more entities a map would take more memory than the search takes time. */
-const mappedMax = 2_000_000
-
-function finishedOf(plan: ViewPlan, columns: EntityColumns | null, asOf: AsOf): readonly Finished[] {
+function finishedOf(plan: ViewPlan, events: EntityEvents | null, asOf: AsOf): readonly Finished[] {
   const finisher = new ViewFinisher(plan)
   const builders = finisher.builders(1)
-  if (!finisher.finish(columns, asOf, builders, 0)) throw new WrongResult(prunedAway)
+  if (!finisher.finish(events, asOf, builders, 0)) throw new WrongResult(prunedAway)
   return builders.map((builder, index) => {
     const column = builder.build()
     const name = finisher.features[index]?.definition.name ?? ''

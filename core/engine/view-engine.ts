@@ -291,6 +291,11 @@ export class ViewEngine {
     return ids
   }
 
+  /** Entities that `takeChanged` would write. */
+  get changedCount(): number {
+    return this.#changed.length
+  }
+
   /** Makes the summaries of full runs that changed, which reading would make otherwise. */
   summarise(): void {
     const store = this.#state.events

@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { planView } from '../../core/engine/plan.ts'
 import { stringColumn } from '../../schemas/arrow/columns.ts'
 import { inTotalOrder } from '../../training/total-order.ts'
+import type { EntityEvents } from '../../core/engine/state/view-state.ts'
 import { ViewHistory } from '../../training/view-history.ts'
 import { corrected, countingOf } from '../support/corrected.ts'
 import { batchOf, correctedFields, generatedCorrections } from '../support/history.ts'
@@ -37,11 +38,7 @@ describe.each(['id', 'changelog'] as const)('the history of a view with correcti
           const moments = [...new Set(history.map(({ knownAtMs }) => knownAtMs)), Infinity]
           keys.forEach((key, row) => {
             const entity = of.entity(owners[row] as number)
-            const events = Array.from({ length: entity?.count ?? 0 }, (_, at) => ({
-              time: entity?.times[at] as number,
-              known: entity?.knowns[at] as number,
-              until: entity?.untils?.[at] ?? Infinity,
-            }))
+            const events = eventsOf(entity)
             expect(events.every(({ known, until }) => until > known)).toBe(true)
             finite += events.filter(({ until }) => until < Infinity).length
             for (const k of moments) {
@@ -59,3 +56,17 @@ describe.each(['id', 'changelog'] as const)('the history of a view with correcti
     expect(finite).toBeGreaterThan(100)
   })
 })
+
+function eventsOf(events: EntityEvents | null): { time: number; known: number; until: number }[] {
+  if (events === null) return []
+  const { state, entity } = events
+  const store = state.events
+  const listed: { time: number; known: number; until: number }[] = []
+  for (let cursor = 0; cursor < store.end(entity); cursor = store.next(entity, cursor))
+    listed.push({
+      time: store.timeAt(entity, cursor),
+      known: store.knownAt(entity, cursor),
+      until: store.floats[store.recordAt(entity, cursor) * (store.layout.stride >> 1) + store.layout.until] as number,
+    })
+  return listed
+}
