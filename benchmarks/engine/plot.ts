@@ -2,8 +2,8 @@
  * `node benchmarks/engine/plot.ts LINES`: draws the lines engine/growth-* of a full run (the output of --json, a file) into
  * benchmarks/figures/engine-growth.svg.
  */
-import { readFileSync, writeFileSync } from 'node:fs'
-import { resolve } from 'node:path'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { dirname, resolve } from 'node:path'
 import type { Line } from '../harness.ts'
 
 const target = resolve(import.meta.dirname, '../figures/engine-growth.svg')
@@ -103,5 +103,6 @@ const svg = [
   '</svg>',
   '',
 ]
+mkdirSync(dirname(target), { recursive: true })
 writeFileSync(target, svg.join('\n'))
 console.log(`drew ${lines.filter(({ bench }) => bench.startsWith('engine/growth-')).length} lines into ${target}`)
