@@ -102,7 +102,7 @@ class ViewCounter {
 
   constructor(plan: ViewPlan) {
     this.#plan = plan
-    this.#engine = new ViewEngine(plan, 1, new Set())
+    this.#engine = new ViewEngine(plan, 1, new Set([0]))
   }
 
   add(batches: readonly EventBatch[], scale: number): void {

@@ -37,7 +37,7 @@ const viewOver = (from: StreamDefinition, options: object): ViewDefinition =>
 
 /** `until` of each event, by the columns of batches of one partition each. */
 function untilsByColumns(from: StreamDefinition, definition: ViewDefinition, events: readonly NaiveEvent[]) {
-  const engine = new ViewEngine(planView(buildCatalog([from, who, definition]), 'v', 0), 1, new Set())
+  const engine = new ViewEngine(planView(buildCatalog([from, who, definition]), 'v', 0), 1, new Set([0]))
   const identities = new RecordIdentities(from)
   const parts = [0, 1, 2].map((partition) => {
     const own = events.filter((event) => event.partition === partition)
