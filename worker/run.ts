@@ -1,4 +1,4 @@
-import { streamOf, type Catalog } from '../core/definition/catalog.ts'
+import { fieldsApplied, streamOf, type Catalog } from '../core/definition/catalog.ts'
 import { FeatureStoreError } from '../core/errors.ts'
 import type { Offset, Position } from '../core/event/position.ts'
 import type { Clock, Logger } from '../core/ports/environment.ts'
@@ -74,7 +74,10 @@ function readers(options: WorkerOptions, streams: readonly string[]): StreamRead
 async function runOnline(options: WorkerOptions): Promise<void> {
   const { catalog, online, log, settings, clock, signal } = options
   const projection = await OnlineProjection.start(catalog, online, log.logId, settings)
-  const streams = readers(options, projection.streams)
+  const streams = projection.streams.map((name) => {
+    const stream = streamOf(catalog, name)
+    return new StreamReader({ log, schemas: options.schemas, stream, projection: fieldsApplied(catalog, stream) })
+  })
   await checkContinuity(projection, streams)
   const stops = [...(options.stops ?? [])]
   let flushing: Promise<unknown> = Promise.resolve()

@@ -210,11 +210,12 @@ export class ViewEngine {
         this.#applyVersion(row, entity, ops?.[row] === Op.delete, time, known, order)
         continue
       }
+      const flags = table.flags(entity)
       if (offset < (firsts[table.shard(entity)] as number)) continue
-      this.#mustBeLoaded(entity)
+      if ((flags & Flag.loaded) === 0) this.#mustBeLoaded(entity)
       const record = store.insert(entity, time, known, order)
       staging.copyTo(store.words, record, row)
-      this.#dirty(entity)
+      if ((flags & Flag.dirty) === 0) this.#dirty(entity)
       if (ids === null) continue
       store.floats[record * (layout.stride >> 1) + layout.until] = Number.NaN
       settle(store, entity, time, ids[row] as number, record, this.plan.stream.dedupeSpanMs as number, (at, of) =>
