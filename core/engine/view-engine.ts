@@ -344,6 +344,7 @@ export class ViewEngine {
     for (let entity = 0; entity < store.entityCount; entity++) {
       if (table.has(entity, Flag.dirty) || !table.has(entity, Flag.loaded)) continue
       store.clear(entity)
+      this.#state.nodes.delete(entity)
       table.unset(entity, Flag.loaded)
     }
   }

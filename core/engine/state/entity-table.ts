@@ -1,12 +1,11 @@
 import { murmur2 } from '../../event/key.ts'
-import { entityWords, type EventStore } from './event-store.ts'
+import { entityFlags, entityWords, type EventStore } from './event-store.ts'
 
 // Words of an entity that belong to this table (event-store.ts has the others).
 const keyStart = 0
 const keyLength = 1
 const keyHash = 2
 const entityShard = 3
-const entityFlags = 15
 
 /** `loaded`: its events are here. `dirty`: they are not as the store has them. */
 export const Flag = { loaded: 1, dirty: 2, listed: 4 } as const
@@ -71,7 +70,6 @@ export class EntityTable {
     entities[at + keyHash] = hash
     // The same as `shardOf` of the key.
     entities[at + entityShard] = (hash & 0x7fffffff) % this.#shards
-    entities[at + entityFlags] = 0
     this.#keep(key)
     return entity
   }

@@ -41,6 +41,11 @@ const entityNewest = 4
 const entityPrunedNewest = 5
 const entityPrunedKnown = 6
 const entityEvents = 14
+/** Low 8 bits: flags of the entity table. Above: nodes that are up to date (nodes.ts). */
+export const entityFlags = 15
+const nodesShift = 8
+/** Runs of a node. */
+export const nodeShift = 5
 
 /** Fits `known - base` and `time - base`. */
 const isDelta = (delta: number): boolean => delta >= 0 && delta <= deltaMax
@@ -147,6 +152,7 @@ export class EventStore {
     this.entities[at + entityDirClass] = -1
     this.entities[at + entityLastRun] = -1
     this.entities[at + entityEvents] = 0
+    this.#keepNodes(entity, 0)
     const atFloat = entity * (entityWords / 2)
     this.entityFloats[atFloat + entityNewest] = Number.NEGATIVE_INFINITY
     this.entityFloats[atFloat + entityPrunedNewest] = Number.NEGATIVE_INFINITY
@@ -181,6 +187,20 @@ export class EventStore {
   setPruned(entity: number, newestMs: number, knownMs: number): void {
     this.entityFloats[entity * 8 + entityPrunedNewest] = newestMs
     this.entityFloats[entity * 8 + entityPrunedKnown] = knownMs
+  }
+
+  /** Nodes of an entity that are up to date: the first so many. */
+  nodesOf(entity: number): number {
+    return (this.entities[entity * entityWords + entityFlags] as number) >>> nodesShift
+  }
+  setNodes(entity: number, nodes: number): void {
+    const at = entity * entityWords + entityFlags
+    this.entities[at] = ((this.entities[at] as number) & ((1 << nodesShift) - 1)) | (nodes << nodesShift)
+  }
+  /** Run `index` and those behind it are no longer what their nodes say. */
+  #keepNodes(entity: number, index: number): void {
+    const nodes = index >> nodeShift
+    if (this.nodesOf(entity) > nodes) this.setNodes(entity, nodes)
   }
 
   // Cursors.
@@ -305,6 +325,7 @@ export class EventStore {
 
   #insertWithin(entity: number, timeMs: number, knownMs: number, order: number): number {
     let index = this.#runFor(entity, timeMs, knownMs, order)
+    this.#keepNodes(entity, index)
     let run = this.runAt(entity, index)
     if (this.lengthOf(run) === runLength) {
       // Behind all others a new run is better than two halves.
@@ -491,12 +512,14 @@ export class EventStore {
 
   /** Something of a record was changed in place, such as until when it counts. */
   touch(entity: number, cursor: number): void {
+    this.#keepNodes(entity, cursor >> runShift)
     this.#forget(this.runAt(entity, cursor >> runShift))
   }
 
   /** Forgets events older than `beforeMs`, remembering their newest times. */
   prune(entity: number, beforeMs: number): void {
     if (this.count(entity) === 0 || this.baseOf(this.runAt(entity, 0)) >= beforeMs) return
+    this.#keepNodes(entity, 0)
     let newest = this.prunedNewestMs(entity)
     let known = this.prunedKnownMs(entity)
     const end = this.lowerBound(entity, beforeMs)
