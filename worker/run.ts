@@ -8,6 +8,7 @@ import type { OnlineStore } from '../core/ports/online-store.ts'
 import { StreamReader, type WriterSchemas } from '../schemas/stream-reader.ts'
 import { OfflineProjection } from './offline-projection.ts'
 import { OnlineProjection, type OnlineSettings } from './online-projection.ts'
+import { FlushPacer } from './pacing.ts'
 
 export interface WorkerSettings extends OnlineSettings {
   /** Longest time that applied events wait for a flush while more arrive, milliseconds. */
@@ -81,18 +82,9 @@ async function runOnline(options: WorkerOptions): Promise<void> {
   await checkContinuity(projection, streams)
   const stops = [...(options.stops ?? [])]
   let flushing: Promise<unknown> = Promise.resolve()
-  let inFlight = false
-  let flushedMs = clock.nowMs()
+  const pacer = new FlushPacer(clock, settings.flushMs)
   const flush = (): void => {
-    inFlight = true
-    flushedMs = clock.nowMs()
-    flushing = projection.flush().then(
-      () => void (inFlight = false),
-      (error: unknown) => {
-        inFlight = false
-        throw error
-      },
-    )
+    flushing = pacer.run(() => projection.flush())
     // Awaited before the next flush; a failure in between must not be unhandled.
     flushing.catch(() => {})
   }
@@ -114,7 +106,7 @@ async function runOnline(options: WorkerOptions): Promise<void> {
     }
     const stopped = stops[0] !== undefined && projection.applied >= stops[0]
     const idle = read === 0
-    if (projection.changed && (idle || stopped || (!inFlight && clock.nowMs() - flushedMs >= settings.flushMs))) {
+    if (projection.changed && (idle || stopped || pacer.due || projection.isOverBound)) {
       await flushing
       flush()
       if (idle || stopped) await flushing

@@ -231,7 +231,7 @@ export class ViewEngine {
     const versions = this.#versions
     // A primary key that is too long is one that the view cannot take: the decoder has refused nulls.
     if (versions === null || changelogRow === null || changelogRow === undefined) return
-    const key = isDelete ? null : this.#entities.key(entity)
+    const key = isDelete ? null : this.#entities.key(entity).slice()
     const at = versions.add(changelogRow, { knownMs: known, order, timeMs: time, entity: key })
     const all = changelogRow.versions
     const offset = offsetOfOrder(order)

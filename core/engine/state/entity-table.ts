@@ -87,11 +87,11 @@ export class EntityTable {
     }
   }
 
-  /** A copy of an entity's key. */
+  /** An entity's key: a view that stays as it is. */
   key(entity: number): Uint8Array {
     const at = entity * entityWords
     const start = this.#events.entities[at + keyStart] as number
-    return this.#keys.slice(start, start + (this.#events.entities[at + keyLength] as number))
+    return this.#keys.subarray(start, start + (this.#events.entities[at + keyLength] as number))
   }
 
   shard(entity: number): number {

@@ -68,9 +68,11 @@ class FreeList {
   }
 }
 
-/** Capacity to grow to: by half while small, then by a quarter, so that little lies idle. */
-const grown = (capacity: number, needed: number): number =>
-  Math.max(needed, Math.ceil(capacity * (capacity < 1 << 22 ? 1.5 : 1.25)))
+/** Capacity to grow to, of `capacity` things of `bytes` each: by half while small, by an eighth when what lies idle counts. */
+const grown = (capacity: number, needed: number, bytes: number): number => {
+  const size = capacity * bytes
+  return Math.max(needed, Math.ceil(capacity * (size < 1 << 18 ? 1.5 : size < 1 << 24 ? 1.25 : 1.125)))
+}
 
 export interface StoreSize {
   readonly entities?: number
@@ -137,7 +139,9 @@ export class EventStore {
   addEntity(): number {
     const entity = this.entityCount++
     if (this.entityCount * entityWords > this.entities.length) {
-      const larger = new Int32Array(grown(this.entities.length / entityWords, this.entityCount) * entityWords)
+      const larger = new Int32Array(
+        grown(this.entities.length / entityWords, this.entityCount, entityWords * 4) * entityWords,
+      )
       larger.set(this.entities)
       this.entities = larger
       this.entityFloats = new Float64Array(larger.buffer)
@@ -593,7 +597,7 @@ export class EventStore {
   addSummary(run: number): number {
     const summary = this.#freeSummaries.length > 0 ? this.#freeSummaries.pop() : this.#summariesUsed++
     if (this.#summariesUsed * this.summaryStride > this.summaries.length) {
-      const capacity = grown(this.summaries.length / this.summaryStride, this.#summariesUsed)
+      const capacity = grown(this.summaries.length / this.summaryStride, this.#summariesUsed, this.summaryStride * 8)
       const larger = new Float64Array(capacity * this.summaryStride)
       larger.set(this.summaries)
       this.summaries = larger
@@ -610,7 +614,9 @@ export class EventStore {
     const words = this.#segmentsUsed * segmentLength * this.layout.stride
     if (words > this.words.length) {
       const perSegment = segmentLength * this.layout.stride
-      const larger = new Int32Array(grown(this.words.length / perSegment, this.#segmentsUsed) * perSegment)
+      const larger = new Int32Array(
+        grown(this.words.length / perSegment, this.#segmentsUsed, perSegment * 4) * perSegment,
+      )
       larger.set(this.words)
       this.words = larger
       this.floats = new Float64Array(larger.buffer)
@@ -622,7 +628,7 @@ export class EventStore {
   #takeRun(): number {
     const run = this.#freeRuns.length > 0 ? this.#freeRuns.pop() : this.#runsUsed++
     if (this.#runsUsed * runWords > this.runs.length) {
-      const larger = new Int32Array(grown(this.runs.length / runWords, this.#runsUsed) * runWords)
+      const larger = new Int32Array(grown(this.runs.length / runWords, this.#runsUsed, runWords * 4) * runWords)
       larger.set(this.runs)
       this.runs = larger
       this.runFloats = new Float64Array(larger.buffer)
@@ -668,7 +674,7 @@ export class EventStore {
     const dir = this.#dirUsed
     this.#dirUsed += 1 << dirClass
     if (this.#dirUsed > this.dirs.length) {
-      const larger = new Int32Array(grown(this.dirs.length, this.#dirUsed))
+      const larger = new Int32Array(grown(this.dirs.length, this.#dirUsed, 4))
       larger.set(this.dirs)
       this.dirs = larger
     }
