@@ -114,14 +114,14 @@ export class ViewFinisher {
     if (wasPruned && prunedNewest >= asOfMs - plan.reachMs) return false
 
     const end = store.lowerBound(entity, asOfMs)
-    const newest = newestLiveMs(store, entity, end, knownAsOfMs)
-    const from = ttlStart(asOfMs, plan.view.ttlMs)
-    if (newest === Number.NEGATIVE_INFINITY) {
-      if (!wasPruned) return this.#setAll(builders, row, Status.NOT_FOUND)
-      // Only pruned events may be visible: which of them depends on K unless all are, and on what took them back.
-      if (plan.corrected || store.prunedKnownMs(entity) > knownAsOfMs) return false
-      if (prunedNewest < from) return this.#setAll(builders, row, Status.EXPIRED)
-    } else if (newest < from) return this.#setAll(builders, row, Status.EXPIRED)
+    const newestHeld = newestLiveMs(store, entity, end, knownAsOfMs)
+    // Where nothing newer counts, pruned events decide: which of them are visible depends on K unless all are, and on what
+    // took them back. In memory they may have company: what arrived since and is as old, whose corrections may be pruned.
+    const byPruned = wasPruned && newestHeld <= prunedNewest
+    if (byPruned && (plan.corrected || store.prunedKnownMs(entity) > knownAsOfMs)) return false
+    const newest = byPruned ? prunedNewest : newestHeld
+    if (newest === Number.NEGATIVE_INFINITY) return this.#setAll(builders, row, Status.NOT_FOUND)
+    if (newest < ttlStart(asOfMs, plan.view.ttlMs)) return this.#setAll(builders, row, Status.EXPIRED)
     this.#findWindows(events, end, asOf)
     for (const group of this.#groups) {
       const lo = this.#los[group.window] as number

@@ -454,7 +454,7 @@ function decode(state: ViewState, entity: number, row: Uint8Array): void {
     const run = store.runAt(entity, index)
     for (let place = 0; place < store.lengthOf(run); place++) records[at++] = store.record(run, place)
   }
-  clearRecords(store.words, layout, records, count)
+  clearNulls(store.words, layout, records, count)
   if (layout.until >= 0) {
     const width = reader.u8()
     for (let slot = 0; slot < count; slot++)
@@ -481,12 +481,15 @@ function readOrder(reader: Reader, orders: Float64Array, count: number): void {
     orders[slot] = orderOf(orders[slot] as number, least + (offsetWidth === 4 ? reader.u32() : reader.f64()))
 }
 
-/** Records may be used ones: null bits and padding become 0. */
-function clearRecords(words: Int32Array, layout: RecordLayout, records: Int32Array, count: number): void {
-  const from = layout.nulls < 0 ? layout.stride - 1 : layout.nulls
-  if (layout.nulls < 0 && layout.stride === 2) return
+/** Records may be used ones: null bits become 0. */
+function clearNulls(
+  words: Int32Array,
+  { stride, nulls, nullWords }: RecordLayout,
+  records: Int32Array,
+  count: number,
+): void {
   for (let slot = 0; slot < count; slot++)
-    for (let word = from; word < layout.stride; word++) words[(records[slot] as number) * layout.stride + word] = 0
+    for (let word = 0; word < nullWords; word++) words[(records[slot] as number) * stride + nulls + word] = 0
 }
 
 function readInput(reader: Reader, state: ViewState, input: number, records: Int32Array, count: number): void {

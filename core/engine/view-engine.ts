@@ -99,8 +99,17 @@ export class ViewEngine {
   resolve(batch: Pick<EventBatch, 'columns' | 'count'>): Int32Array {
     const entities = this.#keys.resolve(batch.columns, batch.count)
     for (let row = 0; row < batch.count; row++) if ((entities[row] as number) >= 0) this.#want(entities[row] as number)
-    if (this.#versions !== null) this.#rows = this.#versions.resolve(batch.columns, batch.count)
+    if (this.#versions !== null) {
+      this.#rows = this.#versions.resolve(batch.columns, batch.count)
+      for (const row of this.#rows) if (row !== null && row.loaded && !row.held) this.#hold(row)
+    }
     return entities
+  }
+
+  /** What a new version of the row takes back may lie with the entity of any version. */
+  #hold(row: ChangelogRow): void {
+    row.held = true
+    for (const { entity } of row.versions) if (entity !== null) this.#want(this.#entities.add(entity))
   }
 
   #want(entity: number): void {
@@ -135,8 +144,7 @@ export class ViewEngine {
         return
       }
       this.#versions?.load(of, row)
-      // What a new version takes back may lie with any of them.
-      for (const { entity } of of.versions) if (entity !== null) this.#want(this.#entities.add(entity))
+      this.#hold(of)
     })
     this.#unloaded = this.#unloaded.filter((entity) => this.#entities.has(entity, Flag.listed))
   }
