@@ -38,6 +38,12 @@ export interface ChangedRow {
 export const changelogTable = (view: string): string => `${view}#rows`
 
 /**
+ * Values of `entity` may differ from as known at `knownMs` on, at every T after `timeMs`. `isEvent`: since an insert or
+ * upsert with that event time came; else one was taken back.
+ */
+export type ChangeListener = (entity: number, timeMs: number, knownMs: number, isEvent: boolean) => void
+
+/**
  * The state of one view in memory: a cache of its online rows. Batches of events go in, changed rows come out.
  *
  * Order of calls: `resolve` names the entity of each event; the caller loads what `unloaded` lists until it lists nothing;
@@ -60,6 +66,8 @@ export class ViewEngine {
   /** Changelog rows of the batch that was resolved last. */
   #rows: readonly (ChangelogRow | null)[] = []
   #changed: number[] = []
+  /** Told of each change as it is applied; null: nobody asks. */
+  onChange: ChangeListener | null = null
 
   constructor(plan: ViewPlan, shards: number, owned: ReadonlySet<number>) {
     this.plan = plan
@@ -224,6 +232,7 @@ export class ViewEngine {
       const record = store.insert(entity, time, known, order)
       staging.copyTo(store.words, record, row)
       if ((flags & Flag.dirty) === 0) this.#dirty(entity)
+      this.onChange?.(entity, time, known, ops?.[row] !== Op.retract)
       if (ids === null) continue
       store.floats[record * (layout.stride >> 1) + layout.until] = Number.NaN
       settle(store, entity, time, ids[row] as number, record, this.plan.stream.dedupeSpanMs as number, (at, of) =>
@@ -251,8 +260,11 @@ export class ViewEngine {
     const { layout } = store
     const record = store.insert(entity, time, known, order)
     this.#staging.copyTo(store.words, record, row)
-    store.floats[record * (layout.stride >> 1) + layout.until] = untilOf(known, all[at + 1])
+    const untilMs = untilOf(known, all[at + 1])
+    store.floats[record * (layout.stride >> 1) + layout.until] = untilMs
     this.#dirty(entity)
+    this.onChange?.(entity, time, known, true)
+    if (Number.isFinite(untilMs)) this.onChange?.(entity, time, untilMs, false)
   }
 
   /** The version counts until `untilMs`, when a record at `offset` of its partition took its place. */
@@ -265,9 +277,12 @@ export class ViewEngine {
     // Pruned, or not there yet where its row stands behind the changelog's: then it comes with its end.
     if (cursor < 0) return
     const at = store.recordAt(entity, cursor) * (store.layout.stride >> 1) + store.layout.until
+    const before = store.floats[at] as number
     store.floats[at] = untilMs > knownMs ? untilMs : Number.NEGATIVE_INFINITY
     store.touch(entity, cursor)
     this.#dirty(entity)
+    this.onChange?.(entity, timeMs, untilMs, false)
+    if (Number.isFinite(before)) this.onChange?.(entity, timeMs, before, false)
   }
 
   #mustBeLoaded(entity: number): void {
