@@ -15,6 +15,11 @@ export interface StreamReaderOptions {
   readonly schemas: WriterSchemas
   /** Fields to make columns of; default all. */
   readonly projection?: readonly string[]
+  /**
+   * Tables of strings that grow beyond it are begun anew with the next batch, bytes. Only for readers that keep no batch:
+   * codes of two tables do not agree. Default: they grow with the distinct strings.
+   */
+  readonly tableBytesMax?: number
 }
 
 const scanBytes = 1 << 20
@@ -23,20 +28,25 @@ const scanBytes = 1 << 20
 export class StreamReader {
   readonly stream: StreamDefinition
   readonly #log: EventLog
-  readonly #decoder: StreamDecoder
+  readonly #newDecoder: () => StreamDecoder
+  readonly #tableBytesMax: number
+  #decoder: StreamDecoder
   #partitions: readonly PartitionInfo[] = []
 
-  constructor({ log, stream, schemas, projection }: StreamReaderOptions) {
+  constructor({ log, stream, schemas, projection, tableBytesMax }: StreamReaderOptions) {
     this.stream = stream
     this.#log = log
-    this.#decoder = createStreamDecoder({
-      stream: stream.name,
-      fields: stream.fields,
-      eventTime: stream.eventTime,
-      corrections: stream,
-      schemas: (fingerprint) => schemas(stream.name, fingerprint),
-      ...(projection === undefined ? {} : { projection }),
-    })
+    this.#newDecoder = () =>
+      createStreamDecoder({
+        stream: stream.name,
+        fields: stream.fields,
+        eventTime: stream.eventTime,
+        corrections: stream,
+        schemas: (fingerprint) => schemas(stream.name, fingerprint),
+        ...(projection === undefined ? {} : { projection }),
+      })
+    this.#tableBytesMax = tableBytesMax ?? Number.POSITIVE_INFINITY
+    this.#decoder = this.#newDecoder()
   }
 
   /** Looks at the log again; the partitions as they stand. Errors: FS_STREAM_UNKNOWN when the log has no such stream. */
@@ -59,6 +69,7 @@ export class StreamReader {
   async read(partition: number, from: Offset, bytes: number): Promise<EventBatch | null> {
     const chunk = await this.#log.fetch(this.stream.name, partition, from, bytes)
     if (chunk.nextOffset === from) return null
+    if (this.#decoder.tableBytes > this.#tableBytesMax) this.#decoder = this.#newDecoder()
     try {
       return this.#decoder.decode(chunk, partition, this.#epochOf(partition, chunk.nextOffset), from)
     } catch (error) {

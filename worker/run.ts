@@ -77,7 +77,10 @@ async function runOnline(options: WorkerOptions): Promise<void> {
   const projection = await OnlineProjection.start(catalog, online, log.logId, settings)
   const streams = projection.streams.map((name) => {
     const stream = streamOf(catalog, name)
-    return new StreamReader({ log, schemas: options.schemas, stream, projection: fieldsApplied(catalog, stream) })
+    const projection = fieldsApplied(catalog, stream)
+    // An engine remembers keys and strings on its own: tables may begin anew.
+    const tableBytesMax = settings.memoryBytesMax / 4
+    return new StreamReader({ log, schemas: options.schemas, stream, projection, tableBytesMax })
   })
   await checkContinuity(projection, streams)
   const stops = [...(options.stops ?? [])]

@@ -41,6 +41,8 @@ export interface StreamDecoder {
    * Errors: FS_LOG_CORRUPT when the chunk is broken.
    */
   decode(chunk: LogChunk, partition: number, epoch: number, from: Offset): EventBatch
+  /** Bytes of its string tables. */
+  readonly tableBytes: number
 }
 
 /** Rows to begin with where the chunk does not tell how many records it has. */
@@ -98,6 +100,10 @@ class Decoder implements StreamDecoder {
       mayBeAbsent: kept && type.nullable !== true && !identity.has(name),
       strings: type.type === 'string' && projection.has(name) ? new StringInterner() : null,
     }))
+  }
+
+  get tableBytes(): number {
+    return this.fields.reduce((bytes, { strings }) => bytes + (strings?.memoryBytes ?? 0), 0)
   }
 
   decode(chunk: LogChunk, partition: number, epoch: number, from: Offset): EventBatch {

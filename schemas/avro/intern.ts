@@ -31,6 +31,10 @@ export class StringInterner implements StringTable {
     return this.count
   }
 
+  get memoryBytes(): number {
+    return this.slots.byteLength + this.starts.byteLength + this.arena.byteLength
+  }
+
   /** All of them. Those that were never asked for are made now. */
   get strings(): readonly string[] {
     for (let code = this.texts.length; code < this.count; code++) this.texts.push(this.textOf(code))
