@@ -20,6 +20,8 @@ export interface StreamReaderOptions {
    * codes of two tables do not agree. Default: they grow with the distinct strings.
    */
   readonly tableBytesMax?: number
+  /** Batches share their arrays: each is done with before the next is read. */
+  readonly reuse?: boolean
 }
 
 const scanBytes = 1 << 20
@@ -33,7 +35,7 @@ export class StreamReader {
   #decoder: StreamDecoder
   #partitions: readonly PartitionInfo[] = []
 
-  constructor({ log, stream, schemas, projection, tableBytesMax }: StreamReaderOptions) {
+  constructor({ log, stream, schemas, projection, tableBytesMax, reuse }: StreamReaderOptions) {
     this.stream = stream
     this.#log = log
     this.#newDecoder = () =>
@@ -44,6 +46,7 @@ export class StreamReader {
         corrections: stream,
         schemas: (fingerprint) => schemas(stream.name, fingerprint),
         ...(projection === undefined ? {} : { projection }),
+        ...(reuse === undefined ? {} : { reuse }),
       })
     this.#tableBytesMax = tableBytesMax ?? Number.POSITIVE_INFINITY
     this.#decoder = this.#newDecoder()

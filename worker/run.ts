@@ -80,7 +80,7 @@ async function runOnline(options: WorkerOptions): Promise<void> {
     const projection = fieldsApplied(catalog, stream)
     // An engine remembers keys and strings on its own: tables may begin anew.
     const tableBytesMax = settings.memoryBytesMax / 4
-    return new StreamReader({ log, schemas: options.schemas, stream, projection, tableBytesMax })
+    return new StreamReader({ log, schemas: options.schemas, stream, projection, tableBytesMax, reuse: true })
   })
   await checkContinuity(projection, streams)
   const stops = [...(options.stops ?? [])]

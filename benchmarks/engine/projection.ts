@@ -20,7 +20,7 @@ export interface Projecting {
 export async function startProjecting(catalog: Catalog, store: OnlineStore, log: CardLog): Promise<Projecting> {
   const stream = streamOf(catalog, cards.name)
   const projection = await OnlineProjection.start(catalog, store, log.logId, settings)
-  const reader = new StreamReader({ log, schemas, stream, projection: fieldsApplied(catalog, stream) })
+  const reader = new StreamReader({ log, schemas, stream, projection: fieldsApplied(catalog, stream), reuse: true })
   await reader.refresh()
   projection.begin(cards.name, 0, 0)
   return {

@@ -31,7 +31,7 @@ export const newDecoder = (catalog?: Catalog): StreamDecoder =>
     stream: cards.name,
     fields: cards.fields,
     eventTime: cards.eventTime,
-    ...(catalog === undefined ? {} : { projection: fieldsApplied(catalog, cards) }),
+    ...(catalog === undefined ? {} : { projection: fieldsApplied(catalog, cards), reuse: true }),
     schemas: (fingerprint) => schemas(cards.name, fingerprint),
   })
 

@@ -31,12 +31,14 @@ export interface StreamDecoderOptions {
   readonly schemas: (fingerprintHex: string) => AvroSchema | undefined
   /** Fields to make columns of; default all. The others are checked all the same. */
   readonly projection?: readonly string[]
+  /** A batch's arrays are those of the next one too: for a reader that is done with one before it asks for the next. */
+  readonly reuse?: boolean
 }
 
 export interface StreamDecoder {
   /**
    * The records of a chunk from offset `from` on, as columns. A record that does not decode or does not fit the stream
-   * is in `dead`. Arrays are the batch's own; string tables are the decoder's and grow.
+   * is in `dead`. Arrays are the batch's own, unless `reuse` says otherwise; string tables are the decoder's and grow.
    *
    * Errors: FS_LOG_CORRUPT when the chunk is broken.
    */
@@ -71,6 +73,8 @@ class Decoder implements StreamDecoder {
   private readonly ops: PlannedOps
   private readonly cursor = new RecordCursor()
   private readonly plans: Plan[] = []
+  /** The buffer of all batches, where they may share one. */
+  private used: RowBuffer | null = null
   /** Fingerprints without a schema; asked for again with the next chunk, since a schema may come later. */
   private unknown: Plan[] = []
 
@@ -184,6 +188,14 @@ class Decoder implements StreamDecoder {
   }
 
   private newBuffer(rows: number): RowBuffer {
+    const used = this.used
+    if (used !== null) {
+      used.row = 0
+      used.problem = 0
+      used.nullSeen.fill(0)
+      if (rows > used.capacity) this.grow(used, Math.ceil(rows * 1.25))
+      return used
+    }
     const out: RowBuffer = {
       capacity: 0,
       row: 0,
@@ -197,6 +209,7 @@ class Decoder implements StreamDecoder {
       nullSeen: new Uint8Array(this.fields.length),
     }
     if (rows > 0) this.grow(out, Math.max(rows, rowsMin))
+    if (this.options.reuse === true) this.used = out
     return out
   }
 

@@ -31,7 +31,7 @@ async function logOf(batches: number, each: number): Promise<MemoryLog> {
 describe('a stream reader', () => {
   it('begins its string tables anew when they are full, and reads on', async () => {
     const log = await logOf(6, 2_000)
-    const reader = new StreamReader({ log, stream: visits, schemas: () => schema, tableBytesMax: 100_000 })
+    const reader = new StreamReader({ log, stream: visits, schemas: () => schema, tableBytesMax: 100_000, reuse: true })
     await reader.refresh()
     const tables = new Set<StringTable>()
     const seen: unknown[] = []
