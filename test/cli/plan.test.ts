@@ -98,6 +98,31 @@ it(
 )
 
 it(
+  'plan estimates a view over a changelog',
+  async () => {
+    const changelog = viewOver('.over(days(7))')
+      .replace('card: string(), amount', 'tap: string(), card: string(), amount')
+      .replace("key: ['card'],", "changelog: true,\n  primaryKey: ['tap'],")
+    const folder = projectOf({ 'tidemark.config.ts': config, 'features.ts': stream })
+    const define = (text: string): void => writeFileSync(join(folder, 'features.ts'), text)
+    define(changelog)
+    await json(folder, ['apply'])
+    await json(
+      folder,
+      ['append', 'taps'],
+      `{"tap": "t1", "at": 1000, "card": "c1", "amount": 1, "_knownAt": 1000}
+{"tap": "t2", "at": 1000, "card": "c2", "amount": 1, "_knownAt": 1000}
+{"tap": "t1", "at": 1000, "_op": "delete", "_knownAt": 2000}`,
+    )
+    define(changelog.replace('days(7)', 'days(8)'))
+    expect((await json<PlanJson>(folder, ['plan'])).estimates).toMatchObject([
+      { stream: 'taps', records: 3, sampled: 3, views: [{ view: 'by_card', entities: 2 }] },
+    ])
+  },
+  limit,
+)
+
+it(
   'plan says why where the log cannot be sampled, and shows the changes all the same',
   async () => {
     const folder = projectOf({ 'tidemark.config.ts': config, 'features.ts': stream })
