@@ -9,7 +9,7 @@ import { compileInput } from './compile-input.ts'
 import type { ViewPlan } from './plan.ts'
 import { decodeInto, encodeRow } from './row.ts'
 import { runLength } from './state/event-store.ts'
-import { EntityTable, Flag } from './state/entity-table.ts'
+import { changesMax, EntityTable, Flag } from './state/entity-table.ts'
 import { contentHashes, idsOf, settle } from './state/identity.ts'
 import { KeyResolver } from './state/key-resolver.ts'
 import { offsetOfOrder, orderOf, partitionOfOrder } from './state/record-layout.ts'
@@ -132,6 +132,7 @@ export class ViewEngine {
         if (row !== null) decodeInto(this.#state, of, row)
         this.#entities.set(of, Flag.loaded)
         this.#entities.unset(of, Flag.listed)
+        this.#entities.countChange(of)
         return
       }
       this.#versions?.load(of, row)
@@ -149,6 +150,12 @@ export class ViewEngine {
   find(key: Uint8Array): number | null {
     const entity = this.#entities.find(key)
     return entity < 0 ? null : entity
+  }
+
+  /** A number that an entity of this `state` has as long as its events stay the same; -1 where it has none. */
+  versionOf(entity: number): number {
+    const changes = this.#entities.changes(entity)
+    return changes === changesMax ? -1 : changes
   }
 
   isLoaded(entity: number): boolean {
@@ -270,6 +277,7 @@ export class ViewEngine {
   }
 
   #dirty(entity: number): void {
+    this.#entities.countChange(entity)
     if (this.#entities.has(entity, Flag.dirty)) return
     this.#entities.set(entity, Flag.dirty)
     this.#changed.push(entity)
