@@ -88,6 +88,9 @@ export class ColumnBuilder {
 
   setStatus(row: number, status: StatusCode): void {
     this.#statuses[row] = status
+    // A row that is set again must not keep what it said before.
+    if (this.#scalars === null) this.#lists[row] = undefined
+    else if (this.#counts && status === Status.NOT_FOUND) put(this.#scalars, row, 0)
   }
 
   setError(row: number, code: ErrorCode): void {
@@ -104,6 +107,20 @@ export class ColumnBuilder {
   setList(row: number, items: readonly Scalar[]): void {
     this.#statuses[row] = Status.PRESENT
     this.#lists[row] = items
+  }
+
+  statusAt(row: number): StatusCode {
+    return this.#statuses[row] as StatusCode
+  }
+
+  /** Whether two rows that were set say the same, to the bit. */
+  isSame(a: number, b: number): boolean {
+    const status = this.#statuses[a]
+    if (status !== this.#statuses[b]) return false
+    if (status !== Status.PRESENT) return true
+    if (this.#scalars !== null) return Object.is(this.#scalars.values[a], this.#scalars.values[b])
+    const [left, right] = [this.#lists[a] as readonly Scalar[], this.#lists[b] as readonly Scalar[]]
+    return left.length === right.length && left.every((item, index) => Object.is(item, right[index]))
   }
 
   /** Sets a row to what a row of another builder of the same feature is. */
