@@ -73,6 +73,7 @@ export class Gather {
     const width = this.#width
     if (engine.state !== this.#state || this.#slots.length < engine.entityCount) this.#follow()
     const slots = this.#slots
+    const { versions } = engine
     const times = this.#times
     const table = this.#table
     if (this.#misses.length < entities.length) this.#misses = new Int32Array(entities.length)
@@ -87,7 +88,7 @@ export class Gather {
         slot >= 0 &&
         asOfMs >= (times[at] as number) &&
         asOfMs < (times[at + 1] as number) &&
-        engine.versionOf(entity) === times[at + 2]
+        versions[entity] === times[at + 2]
       ) {
         for (let from = slot * width, end = from + width; from < end;) out[to++] = table[from++] as number
       } else {
@@ -131,8 +132,7 @@ export class Gather {
   }
 
   #keep(entity: number, values: Float32Array, fromMs: number, untilMs: number): void {
-    const version = this.#engine.versionOf(entity)
-    if (version < 0 || this.#rowsMax === 0) return
+    if (this.#rowsMax === 0) return
     let slot = (this.#slots[entity] as number) - 1
     if (slot < 0) {
       slot = this.#take()
@@ -140,7 +140,7 @@ export class Gather {
     }
     this.#times[slot * timeWords] = fromMs
     this.#times[slot * timeWords + 1] = untilMs
-    this.#times[slot * timeWords + 2] = version
+    this.#times[slot * timeWords + 2] = this.#engine.keep(entity)
     this.#times[slot * timeWords + 3] = entity
     this.#table.set(values, slot * this.#width)
   }

@@ -7,12 +7,8 @@ const keyLength = 1
 const keyHash = 2
 const entityShard = 3
 
-/** The flags' upper bits count the changes of an entity; where they are all set, counting has ended. */
-const changesShift = 8
-export const changesMax = 0xffffff
-
-/** `loaded`: its events are here. `dirty`: they are not as the store has them. */
-export const Flag = { loaded: 1, dirty: 2, listed: 4 } as const
+/** `loaded`: its events are here. `dirty`: they are not as the store has them. `kept`: somebody keeps what was finished from them. */
+export const Flag = { loaded: 1, dirty: 2, listed: 4, kept: 8 } as const
 
 /**
  * Entities by the bytes of their keys: an index with open addressing, at most half full, verified against the bytes. It
@@ -115,16 +111,6 @@ export class EntityTable {
   unset(entity: number, flag: number): void {
     const at = entity * entityWords + entityFlags
     this.#events.entities[at] = (this.#events.entities[at] as number) & ~flag
-  }
-
-  /** How often the entity has changed; at `changesMax`, nobody knows. */
-  changes(entity: number): number {
-    return (this.#events.entities[entity * entityWords + entityFlags] as number) >>> changesShift
-  }
-  countChange(entity: number): void {
-    const at = entity * entityWords + entityFlags
-    const flags = this.#events.entities[at] as number
-    if (flags >>> changesShift < changesMax) this.#events.entities[at] = flags + (1 << changesShift)
   }
 
   #slotOf(key: Uint8Array, hash: number): number {
