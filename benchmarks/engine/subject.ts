@@ -150,8 +150,6 @@ function finishedOf(plan: ViewPlan, events: EntityEvents | null, asOf: AsOf): re
 
 /** Rows of `entities`, float32 by feature, row-major, at T with everything known: what a model is given. */
 export type Gather = (entities: Int32Array, asOfMs: number, out: Float32Array) => void
-/** Whether vectors are kept between calls, so that engine/gather can hit. */
-export const keepsVectors = true
 
 function gatherSpec(plan: ViewPlan, features: readonly string[]): MatrixSpec {
   const inputs = features.map((name): MatrixInput => {
