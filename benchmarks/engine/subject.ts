@@ -6,7 +6,8 @@ import type { AsOf } from '../../core/asof/visible.ts'
 import { fieldsApplied, keyTypesOf, viewOf, type Catalog } from '../../core/definition/catalog.ts'
 import { valueAt, type FeatureColumn, type FeatureValue } from '../../core/engine/feature-column.ts'
 import { ViewFinisher } from '../../core/engine/finish.ts'
-import { featureMatrix, type MatrixInput, type MatrixSpec } from '../../core/engine/matrix.ts'
+import { Gather as KeptGather } from '../../core/engine/gather.ts'
+import { type MatrixInput, type MatrixSpec } from '../../core/engine/matrix.ts'
 import { planView, type ViewPlan } from '../../core/engine/plan.ts'
 import { decodeRow } from '../../core/engine/row.ts'
 import type { EntityEvents } from '../../core/engine/state/view-state.ts'
@@ -110,10 +111,7 @@ export class Subject {
 
   /** Features of many entities at one T. */
   finishMany(entities: Int32Array, asOf: AsOf, names?: readonly string[]): readonly FeatureColumn[] {
-    return this.#finishMany(new ViewFinisher(this.plan, names), entities, asOf)
-  }
-
-  #finishMany(finisher: ViewFinisher, entities: Int32Array, asOf: AsOf): readonly FeatureColumn[] {
+    const finisher = new ViewFinisher(this.plan, names)
     const builders = finisher.builders(entities.length)
     for (let row = 0; row < entities.length; row++) {
       if (!finisher.finish(this.#events(entities[row] as number), asOf, builders, row))
@@ -126,13 +124,11 @@ export class Subject {
     return finishedOf(this.plan, this.#events(entity), asOf)
   }
 
-  /** See `Gather`. There is no arena of finished vectors yet: every vector is finished anew. */
+  /** See `Gather`. */
   gather(features: readonly string[]): Gather {
-    const spec = gatherSpec(this.plan, features)
-    const finisher = new ViewFinisher(this.plan, features)
+    const kept = new KeptGather(this.#engine, gatherSpec(this.plan, features))
     return (entities, asOfMs, out) => {
-      const columns = this.#finishMany(finisher, entities, { asOfMs, knownAsOfMs: Number.POSITIVE_INFINITY })
-      out.set(featureMatrix(spec, columns, {}, entities.length))
+      if (kept.rows(entities, asOfMs, out).length > 0) throw new WrongResult(prunedAway)
     }
   }
 
@@ -154,8 +150,6 @@ function finishedOf(plan: ViewPlan, events: EntityEvents | null, asOf: AsOf): re
 
 /** Rows of `entities`, float32 by feature, row-major, at T with everything known: what a model is given. */
 export type Gather = (entities: Int32Array, asOfMs: number, out: Float32Array) => void
-/** Whether vectors are kept between calls, so that engine/gather can hit. */
-export const keepsVectors = false
 
 function gatherSpec(plan: ViewPlan, features: readonly string[]): MatrixSpec {
   const inputs = features.map((name): MatrixInput => {

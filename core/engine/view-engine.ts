@@ -62,6 +62,7 @@ export class ViewEngine {
   #state: ViewState
   #entities: EntityTable
   #keys: KeyResolver
+  #versionNumbers = new Float64Array(0)
   #unloaded: number[] = []
   /** Changelog rows of the batch that was resolved last. */
   #rows: readonly (ChangelogRow | null)[] = []
@@ -149,6 +150,7 @@ export class ViewEngine {
         if (row !== null) decodeInto(this.#state, of, row)
         this.#entities.set(of, Flag.loaded)
         this.#entities.unset(of, Flag.listed)
+        this.#newVersion(of)
         return
       }
       this.#versions?.load(of, row)
@@ -165,6 +167,32 @@ export class ViewEngine {
   find(key: Uint8Array): number | null {
     const entity = this.#entities.find(key)
     return entity < 0 ? null : entity
+  }
+
+  /**
+   * A number for what an entity of this `state` is now: as long as `versions` has it there, its events are the same.
+   * For what is finished from them and kept.
+   */
+  keep(entity: number): number {
+    if (this.#versionNumbers.length < this.entityCount) {
+      const larger = new Float64Array(Math.ceil(this.entityCount * 1.25))
+      larger.set(this.#versionNumbers)
+      this.#versionNumbers = larger
+    }
+    this.#entities.set(entity, Flag.kept)
+    return this.#versionNumbers[entity] as number
+  }
+
+  /** By entity; those that nobody keeps anything of may lie beyond the end. Another array after any call. */
+  get versions(): Float64Array {
+    return this.#versionNumbers
+  }
+
+  /** Only where somebody keeps something of it. */
+  #newVersion(entity: number): void {
+    if (!this.#entities.has(entity, Flag.kept)) return
+    this.#entities.unset(entity, Flag.kept)
+    this.#versionNumbers[entity] = (this.#versionNumbers[entity] as number) + 1
   }
 
   isLoaded(entity: number): boolean {
@@ -231,7 +259,7 @@ export class ViewEngine {
       if ((flags & Flag.loaded) === 0) this.#mustBeLoaded(entity)
       const record = store.insert(entity, time, known, order)
       staging.copyTo(store.words, record, row)
-      if ((flags & Flag.dirty) === 0) this.#dirty(entity)
+      if ((flags & (Flag.dirty | Flag.kept)) !== Flag.dirty) this.#dirty(entity)
       this.onChange?.(entity, time, known, ops?.[row] !== Op.retract)
       if (ids === null) continue
       store.floats[record * (layout.stride >> 1) + layout.until] = Number.NaN
@@ -294,6 +322,7 @@ export class ViewEngine {
   }
 
   #dirty(entity: number): void {
+    this.#newVersion(entity)
     if (this.#entities.has(entity, Flag.dirty)) return
     this.#entities.set(entity, Flag.dirty)
     this.#changed.push(entity)
@@ -359,6 +388,7 @@ export class ViewEngine {
     this.#versions?.evictClean()
     if (this.#changed.length === 0) {
       this.#unloaded = []
+      this.#versionNumbers = new Float64Array(0)
       this.#state = new ViewState(this.plan)
       this.#entities = new EntityTable(this.#state.events, this.#shards)
       this.#keys = new KeyResolver(this.#entities, this.plan.view.keyFields, this.plan.keyTypes)

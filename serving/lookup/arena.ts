@@ -1,4 +1,5 @@
 import type { ColumnBuilder } from '../../core/engine/column-builder.ts'
+import type { FeatureDefinition } from '../../core/definition/types.ts'
 import type { ValueType } from '../../core/engine/feature-column.ts'
 import type { ViewFinisher } from '../../core/engine/finish.ts'
 import type { EntityEvents } from '../../core/engine/state/view-state.ts'
@@ -13,14 +14,16 @@ export interface ArenaCounts {
   evictions: number
 }
 
-/** Bytes beside the values: the key, an entry of the index, the times. */
+/** Vectors of a block. */
+const blockSlots = 64
+/** Bytes beside the values: per vector (key, entry of the index, times), per feature of a block (its arrays). */
 const slotBytes = 160
+const columnBytes = 320
 /** What a string, and what a list takes without its items: estimates. */
 const stringBytes = 24
 const listBytes = 48
 /** Rows up to here are kept beside their vectors, which then outlive a flush that leaves the row alone. */
 const keptRowBytesMax = 4_096
-const firstSlots = 16
 
 const bytesOfType = (type: ValueType, items: number): number =>
   type.kind === 'list' ? listBytes + items * 8 : type.type === 'string' ? stringBytes : 8
@@ -36,19 +39,25 @@ const isSameRow = (kept: KeptRow, row: Uint8Array | null): boolean =>
  * the moment that `ValidUntil` says, while its row is the same: while the shard stands where it stood, or the bytes are
  * equal. So an answer from here is the answer that finishing would give.
  *
- * Capacity: `bytesMax`, estimated; when full, the oldest vector of the same features is dropped, and if they have none,
- * the features that were asked for longest ago. 0 keeps nothing.
+ * Vectors of one list of features lie in blocks. Capacity: `bytesMax`, estimated; when full, the oldest block is dropped,
+ * whatever features it is of. 0 keeps nothing.
  */
 export class Arena {
   readonly bytesMax: number
   readonly counts: ArenaCounts = { hits: 0, misses: 0, evictions: 0 }
-  readonly #vectors = new Map<ViewFinisher, Vectors>()
+  readonly #vectors = new WeakMap<ViewFinisher, Vectors>()
   readonly #shards: { position: ShardPosition; token: string; version: number }[] = []
+  /** Oldest first. */
+  readonly #blocks = new Set<Block>()
   #versions = 0
-  bytes = 0
+  #bytes = 0
 
   constructor(bytesMax: number) {
     this.bytesMax = bytesMax
+  }
+
+  get bytes(): number {
+    return this.#bytes
   }
 
   /** A number that a shard has at this position and at no other. */
@@ -67,79 +76,99 @@ export class Arena {
   /** The vectors of the features of one plan. */
   of(finisher: ViewFinisher): Vectors {
     let vectors = this.#vectors.get(finisher)
-    if (vectors === undefined) vectors = new Vectors(this, finisher)
-    else this.#vectors.delete(finisher)
-    this.#vectors.set(finisher, vectors)
+    if (vectors === undefined) this.#vectors.set(finisher, (vectors = new Vectors(this, finisher)))
     return vectors
   }
 
-  /** Whether `bytes` more fit; drops the features that were asked for longest ago where that makes them fit. */
-  makeRoom(bytes: number, asking: Vectors): boolean {
-    for (const [finisher, vectors] of this.#vectors) {
-      if (this.bytes + bytes <= this.bytesMax || vectors === asking) break
-      this.#vectors.delete(finisher)
-      this.bytes -= vectors.bytes
-      this.counts.evictions += vectors.count
-      vectors.clear()
+  /** Takes in a new block, or more bytes of one that is there; false, and nothing, where older ones do not make room. */
+  add(block: Block, bytes: number): boolean {
+    if (bytes > this.bytesMax) return false
+    for (const oldest of this.#blocks) {
+      if (this.#bytes + bytes <= this.bytesMax) break
+      if (oldest === block) return false
+      this.#blocks.delete(oldest)
+      this.#bytes -= oldest.bytes
+      this.counts.evictions += oldest.clear()
     }
-    return this.bytes + bytes <= this.bytesMax
+    this.#blocks.add(block)
+    block.bytes += bytes
+    this.#bytes += bytes
+    return true
+  }
+
+  release(block: Block, bytes: number): void {
+    block.bytes -= bytes
+    this.#bytes -= bytes
   }
 }
 
-/** Vectors of one list of features: a slot each, used in turn. */
+/** Vectors side by side. Its last user may outlive it in the arena. */
+export class Block {
+  readonly columns: readonly ColumnBuilder[]
+  readonly ids: string[] = []
+  readonly rows = new Array<KeptRow>(blockSlots)
+  /** By vector: finished at T, holds until, version of its shard. */
+  readonly times = new Float64Array(blockSlots * 3)
+  readonly #index: Map<string, Place>
+  bytes = 0
+
+  constructor(finisher: ViewFinisher, index: Map<string, Place>) {
+    this.columns = finisher.builders(blockSlots)
+    this.#index = index
+  }
+
+  /** Forgets its vectors; their number. */
+  clear(): number {
+    for (const id of this.ids) this.#index.delete(id)
+    this.bytes = 0
+    return this.ids.length
+  }
+}
+
+/** Where a vector lies. */
+export interface Place {
+  readonly block: Block
+  readonly slot: number
+}
+
+/** Vectors of one list of features. */
 export class Vectors {
   readonly #arena: Arena
   readonly #finisher: ViewFinisher
   readonly #validUntil: ValidUntil
-  readonly #slotBytes: number
-  readonly #slots = new Map<string, number>()
-  /** By slot. */
-  #ids: (string | undefined)[] = []
-  #rows: KeptRow[] = []
-  #times: Float64Array = new Float64Array(0)
-  #columns: ColumnBuilder[] = []
-  #next = 0
-  bytes = 0
+  readonly #blockBytes: number
+  readonly #index = new Map<string, Place>()
+  /** The one that is being filled. */
+  #block: Block | null = null
 
   constructor(arena: Arena, finisher: ViewFinisher) {
     this.#arena = arena
     this.#finisher = finisher
     this.#validUntil = new ValidUntil(finisher.plan, finisher.features)
-    this.#slotBytes = finisher.features.reduce(
-      (bytes, { definition, valueType }) => bytes + 1 + bytesOfType(valueType, itemsMax(definition)),
-      slotBytes,
+    this.#blockBytes = finisher.features.reduce(
+      (bytes, { definition, valueType }) =>
+        bytes + columnBytes + blockSlots * (1 + bytesOfType(valueType, itemsMax(definition))),
+      blockSlots * slotBytes,
     )
   }
 
-  get count(): number {
-    return this.#slots.size
-  }
-
-  /** The slot of an entity's vector that holds at T while its shard stands at `version`; -1 for none. */
-  find(id: string, asOfMs: number, version: number): number {
-    const slot = this.#slots.get(id)
-    return slot !== undefined && this.#holds(slot, asOfMs) && this.#times[slot * 3 + 2] === version ? slot : -1
+  /** An entity's vector that holds at T while its shard stands at `version`. */
+  find(id: string, asOfMs: number, version: number): Place | undefined {
+    const place = this.#index.get(id)
+    return place !== undefined && holds(place, asOfMs) && place.block.times[place.slot * 3 + 2] === version
+      ? place
+      : undefined
   }
 
   /** The same where the shard has moved on and left the row as it was. */
-  findByRow(id: string, asOfMs: number, version: number, row: Uint8Array | null): number {
-    const slot = this.#slots.get(id)
-    if (slot === undefined || !this.#holds(slot, asOfMs) || !isSameRow(this.#rows[slot], row)) return -1
-    this.#times[slot * 3 + 2] = version
-    return slot
+  findByRow(id: string, asOfMs: number, version: number, row: Uint8Array | null): Place | undefined {
+    const place = this.#index.get(id)
+    if (place === undefined || !holds(place, asOfMs) || !isSameRow(place.block.rows[place.slot], row)) return undefined
+    place.block.times[place.slot * 3 + 2] = version
+    return place
   }
 
-  #holds(slot: number, asOfMs: number): boolean {
-    return (this.#times[slot * 3] as number) <= asOfMs && asOfMs < (this.#times[slot * 3 + 1] as number)
-  }
-
-  /** Sets row `at` of every builder to the vector. */
-  copyTo(builders: readonly ColumnBuilder[], at: number, slot: number): void {
-    for (let index = 0; index < builders.length; index++)
-      (builders[index] as ColumnBuilder).copy(at, this.#columns[index] as ColumnBuilder, slot)
-  }
-
-  /** Keeps what was finished at T from a row (null: there is none) of a shard at `version`. */
+  /** Keeps row `at` of the builders: finished at T from a row (null: there is none) of a shard at `version`. */
   keep(
     id: string,
     asOfMs: number,
@@ -148,73 +177,45 @@ export class Vectors {
     builders: readonly ColumnBuilder[],
     at: number,
   ): void {
-    const slot = this.#slots.get(id) ?? this.#take(id)
-    if (slot < 0) return
-    this.#keepRow(slot, row !== null && row.length > keptRowBytesMax ? undefined : row)
-    this.#times[slot * 3] = asOfMs
-    this.#times[slot * 3 + 1] = events === null ? Number.POSITIVE_INFINITY : this.#validUntil.at(events, asOfMs)
-    this.#times[slot * 3 + 2] = version
+    const place = this.#index.get(id) ?? this.#take(id)
+    if (place === null) return
+    const { block, slot } = place
+    this.#keepRow(place, row !== null && row.length > keptRowBytesMax ? undefined : row)
+    block.times[slot * 3] = asOfMs
+    block.times[slot * 3 + 1] = events === null ? Number.POSITIVE_INFINITY : this.#validUntil.at(events, asOfMs)
+    block.times[slot * 3 + 2] = version
     for (let index = 0; index < builders.length; index++)
-      (this.#columns[index] as ColumnBuilder).copy(slot, builders[index] as ColumnBuilder, at)
+      (block.columns[index] as ColumnBuilder).copy(slot, builders[index] as ColumnBuilder, at)
   }
 
   /** Where there is no room for it, the vector holds as long as the shard stands. */
-  #keepRow(slot: number, row: KeptRow): void {
-    this.#add(-(this.#rows[slot]?.length ?? 0))
-    this.#rows[slot] = undefined
-    const length = row?.length ?? 0
-    if (!this.#arena.makeRoom(length, this)) return
-    this.#rows[slot] = row
-    this.#add(length)
+  #keepRow({ block, slot }: Place, row: KeptRow): void {
+    this.#arena.release(block, block.rows[slot]?.length ?? 0)
+    block.rows[slot] = this.#arena.add(block, row?.length ?? 0) ? row : undefined
   }
 
-  #take(id: string): number {
-    if (this.#next === this.#ids.length && !this.#grow()) this.#next = 0
-    if (this.#ids.length === 0) return -1
-    const slot = this.#next++
-    const old = this.#ids[slot]
-    if (old !== undefined) {
-      this.#slots.delete(old)
-      this.#arena.counts.evictions++
+  #take(id: string): Place | null {
+    let block = this.#block
+    if (block === null || block.ids.length === blockSlots || block.bytes === 0) {
+      block = new Block(this.#finisher, this.#index)
+      if (!this.#arena.add(block, this.#blockBytes)) return null
+      this.#block = block
     }
-    this.#ids[slot] = id
-    this.#slots.set(id, slot)
-    return slot
-  }
-
-  #grow(): boolean {
-    const had = this.#ids.length
-    const more = Math.max(firstSlots, had >> 1)
-    if (!this.#arena.makeRoom(more * this.#slotBytes, this)) return false
-    const times = new Float64Array((had + more) * 3)
-    times.set(this.#times)
-    this.#times = times
-    const columns = this.#finisher.builders(had + more)
-    columns.forEach((column, index) => {
-      for (let slot = 0; slot < had; slot++) column.copy(slot, this.#columns[index] as ColumnBuilder, slot)
-    })
-    this.#columns = columns
-    this.#ids.length = had + more
-    this.#add(more * this.#slotBytes)
-    return true
-  }
-
-  #add(bytes: number): void {
-    this.bytes += bytes
-    this.#arena.bytes += bytes
-  }
-
-  clear(): void {
-    this.#slots.clear()
-    this.#ids = []
-    this.#rows = []
-    this.#times = new Float64Array(0)
-    this.#columns = []
-    this.#next = 0
-    this.bytes = 0
+    const place = { block, slot: block.ids.push(id) - 1 }
+    this.#index.set(id, place)
+    return place
   }
 }
 
-function itemsMax({ aggregation, window }: ViewFinisher['features'][number]['definition']): number {
+/** Sets row `at` of every builder to a vector. */
+export function copyVector({ block, slot }: Place, builders: readonly ColumnBuilder[], at: number): void {
+  for (let index = 0; index < builders.length; index++)
+    (builders[index] as ColumnBuilder).copy(at, block.columns[index] as ColumnBuilder, slot)
+}
+
+const holds = ({ block: { times }, slot }: Place, asOfMs: number): boolean =>
+  (times[slot * 3] as number) <= asOfMs && asOfMs < (times[slot * 3 + 1] as number)
+
+function itemsMax({ aggregation, window }: FeatureDefinition): number {
   return window.kind === 'series' ? window.spanMs / window.stepMs : (aggregation.n ?? 1)
 }

@@ -16,7 +16,7 @@ import {
 import type { Clock } from '../../core/ports/environment.ts'
 import type { OfflineStore } from '../../core/ports/offline-store.ts'
 import type { OnlineStore, RowRead, ShardPosition } from '../../core/ports/online-store.ts'
-import { Arena, type ArenaCounts } from './arena.ts'
+import { Arena, copyVector, type ArenaCounts } from './arena.ts'
 import { askedKeys, checkRequest, type AskedKeys } from './check-request.ts'
 import { fromHistory, History, type OfflineHistory } from './history.ts'
 import { RowCache } from './row-cache.ts'
@@ -147,11 +147,9 @@ export class Lookup implements FeatureLookup {
       const id = asked.ids[index] as string
       const row = read.rows[at] ?? null
       const version = arena?.version(asked.shards[index] as number, read.positions[at] as ShardPosition) ?? -1
-      const slot = vectors?.findByRow(id, asOf.asOfMs, version, row) ?? -1
-      if (slot >= 0) {
-        if (arena !== null) arena.counts.hits++
-        return vectors?.copyTo(builders, index, slot)
-      }
+      const place = vectors?.findByRow(id, asOf.asOfMs, version, row)
+      if (arena !== null) arena.counts[place === undefined ? 'misses' : 'hits']++
+      if (place !== undefined) return copyVector(place, builders, index)
       try {
         const events = row === null ? null : this.#rows.decode(finisher.plan, id, row)
         if (!finisher.finish(events, asOf, builders, index)) return missing.push({ view, index })
@@ -160,7 +158,6 @@ export class Lookup implements FeatureLookup {
         if (!(error instanceof FeatureStoreError)) throw error
         setError(index, error.code)
       }
-      if (arena !== null) arena.counts.misses++
     })
     return missing
   }

@@ -3,7 +3,7 @@ import type { FeatureColumn } from '../../core/engine/feature-column.ts'
 import type { ViewFinisher } from '../../core/engine/finish.ts'
 import type { ErrorCode } from '../../core/errors.ts'
 import type { OnlineStore, RowRead } from '../../core/ports/online-store.ts'
-import type { Arena } from './arena.ts'
+import { copyVector, type Arena } from './arena.ts'
 import type { AskedKeys } from './check-request.ts'
 
 const nothingRead: RowRead = { rows: [], positions: [] }
@@ -28,9 +28,9 @@ export class ViewAnswer {
     const vectors = arena?.of(this.finisher)
     for (let index = 0; index < ids.length; index++) {
       const version = versions?.get(shards[index] as number) ?? -1
-      const slot = vectors?.find(ids[index] as string, asOfMs, version) ?? -1
-      if (slot < 0) this.open.push(index)
-      else vectors?.copyTo(this.builders, index, slot)
+      const place = vectors?.find(ids[index] as string, asOfMs, version)
+      if (place === undefined) this.open.push(index)
+      else copyVector(place, this.builders, index)
     }
     if (arena !== null) arena.counts.hits += ids.length - this.open.length
   }

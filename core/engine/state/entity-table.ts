@@ -7,8 +7,8 @@ const keyLength = 1
 const keyHash = 2
 const entityShard = 3
 
-/** `loaded`: its events are here. `dirty`: they are not as the store has them. */
-export const Flag = { loaded: 1, dirty: 2, listed: 4 } as const
+/** `loaded`: its events are here. `dirty`: they are not as the store has them. `kept`: somebody keeps what was finished from them. */
+export const Flag = { loaded: 1, dirty: 2, listed: 4, kept: 8 } as const
 
 /**
  * Entities by the bytes of their keys: an index with open addressing, at most half full, verified against the bytes. It
