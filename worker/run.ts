@@ -1,11 +1,13 @@
-import { streamOf, type Catalog } from '../core/definition/catalog.ts'
+import { fieldsReadBy, streamOf, type Catalog } from '../core/definition/catalog.ts'
 import { FeatureStoreError } from '../core/errors.ts'
 import type { Offset, Position } from '../core/event/position.ts'
 import type { Clock, Logger } from '../core/ports/environment.ts'
 import type { EventLog } from '../core/ports/event-log.ts'
+import type { FeatureHistoryStore } from '../core/ports/feature-history-store.ts'
 import type { OfflineStore } from '../core/ports/offline-store.ts'
 import type { OnlineStore } from '../core/ports/online-store.ts'
 import { StreamReader, type WriterSchemas } from '../schemas/stream-reader.ts'
+import { FeatureProjection, prepareFeatures } from './feature-projection.ts'
 import { OfflineProjection } from './offline-projection.ts'
 import { OnlineProjection, type OnlineSettings } from './online-projection.ts'
 
@@ -22,6 +24,8 @@ export interface WorkerOptions {
   readonly schemas: WriterSchemas
   readonly online: OnlineStore
   readonly offline: OfflineStore
+  /** Absent: no feature history is kept, whatever the views say. */
+  readonly features?: FeatureHistoryStore
   readonly settings: WorkerSettings
   readonly clock: Clock
   readonly logger: Logger
@@ -37,7 +41,7 @@ export interface WorkerOptions {
 }
 
 export interface WorkerProgress {
-  readonly projection: 'online' | 'offline'
+  readonly projection: 'online' | 'offline' | 'history'
   readonly applied: number
   readonly total: number
 }
@@ -45,10 +49,12 @@ export interface WorkerProgress {
 /** Online: small reads, so that partitions advance together. Offline: a read is one insert. */
 const onlineReadBytes = 256 * 1024
 const offlineReadBytes = 4 * 1024 * 1024
+/** Records without rows: the position of a feature history follows at most so often, milliseconds. */
+const historyPositionMs = 1_000
 
 /**
- * Runs both projections of a project, each with its own reader and position, so that one store being down never delays
- * the other. Ends when caught up or aborted, with everything applied flushed.
+ * Runs the projections of a project, each with its own reader and position, so that one store being down never delays
+ * another. Ends when caught up or aborted, with everything applied flushed.
  */
 export async function runWorker(options: WorkerOptions): Promise<void> {
   const stop = new AbortController()
@@ -61,6 +67,7 @@ export async function runWorker(options: WorkerOptions): Promise<void> {
   const results = await Promise.allSettled([
     guarded(runOnline({ ...options, signal })),
     guarded(runOffline({ ...options, signal })),
+    ...(options.features === undefined ? [] : [guarded(runHistory({ ...options, signal }, options.features))]),
   ])
   const failed = results.find((result) => result.status === 'rejected')
   if (failed !== undefined) throw failed.reason
@@ -166,6 +173,39 @@ async function runOffline(options: WorkerOptions): Promise<void> {
     if (options.until === 'caught-up') break
     await options.sleep(options.settings.pollMs)
   }
+}
+
+async function runHistory(options: WorkerOptions, store: FeatureHistoryStore): Promise<void> {
+  const { catalog, log, schemas, clock, signal } = options
+  const plans = await prepareFeatures(catalog, store)
+  const readers = plans.map(
+    ({ view, stream }) => new StreamReader({ log, schemas, stream, projection: fieldsReadBy(view, stream) }),
+  )
+  const projections: FeatureProjection[] = []
+  for (const [index, plan] of plans.entries())
+    projections.push(await FeatureProjection.start(plan, store, readers[index] as StreamReader, signal))
+  const pause = (): Promise<void> => options.sleep(0)
+  let positionMs = clock.nowMs()
+  while (!signal.aborted) {
+    let read = 0
+    for (const projection of projections) {
+      read += await projection.step()
+      if (projection.isFull) await projection.flush(pause)
+      options.onProgress?.({
+        projection: 'history',
+        applied: projections.reduce((sum, { applied }) => sum + applied, 0),
+        total: await logTotal(readers),
+      })
+      if (signal.aborted) break
+    }
+    if (read > 0) continue
+    const isDue = options.until === 'caught-up' || clock.nowMs() - positionMs >= historyPositionMs
+    for (const projection of projections) if (isDue && projection.changed) await projection.flush(pause)
+    if (isDue) positionMs = clock.nowMs()
+    if (options.until === 'caught-up') break
+    await options.sleep(options.settings.pollMs)
+  }
+  for (const projection of projections) if (projection.changed) await projection.flush(pause)
 }
 
 async function logTotal(streams: readonly StreamReader[]): Promise<number> {
