@@ -64,10 +64,13 @@ export async function runWorker(options: WorkerOptions): Promise<void> {
       stop.abort()
       throw error
     })
+  const served = Promise.withResolvers<void>()
   const results = await Promise.allSettled([
-    guarded(runOnline({ ...options, signal })),
+    guarded(runOnline({ ...options, signal }, served.resolve).finally(served.resolve)),
     guarded(runOffline({ ...options, signal })),
-    ...(options.features === undefined ? [] : [guarded(runHistory({ ...options, signal }, options.features))]),
+    ...(options.features === undefined
+      ? []
+      : [guarded(runHistory({ ...options, signal }, options.features, served.promise))]),
   ])
   const failed = results.find((result) => result.status === 'rejected')
   if (failed !== undefined) throw failed.reason
@@ -78,7 +81,8 @@ function readers(options: WorkerOptions, streams: readonly string[]): StreamRead
   return streams.map((stream) => new StreamReader({ log, schemas, stream: streamOf(catalog, stream) }))
 }
 
-async function runOnline(options: WorkerOptions): Promise<void> {
+/** `caughtUp` is called when the end of the log is reached for the first time. */
+async function runOnline(options: WorkerOptions, caughtUp: () => void): Promise<void> {
   const { catalog, online, log, settings, clock, signal } = options
   const projection = await OnlineProjection.start(catalog, online, log.logId, settings)
   const streams = readers(options, projection.streams)
@@ -130,6 +134,7 @@ async function runOnline(options: WorkerOptions): Promise<void> {
     }
     if (!idle) continue
     await flushing
+    caughtUp()
     if (options.until === 'caught-up') break
     await options.sleep(settings.pollMs)
   }
@@ -175,12 +180,17 @@ async function runOffline(options: WorkerOptions): Promise<void> {
   }
 }
 
-async function runHistory(options: WorkerOptions, store: FeatureHistoryStore): Promise<void> {
+/**
+ * Begins when the online rows have caught up with the log (`served`) for the first time: a history that is built computes
+ * far more values than they hold, in the same thread, and nobody waits for it.
+ */
+async function runHistory(options: WorkerOptions, store: FeatureHistoryStore, served: Promise<void>): Promise<void> {
   const { catalog, log, schemas, clock, signal } = options
   const plans = await prepareFeatures(catalog, store)
   const readers = plans.map(
     ({ view, stream }) => new StreamReader({ log, schemas, stream, projection: fieldsReadBy(view, stream) }),
   )
+  await served
   const projections: FeatureProjection[] = []
   for (const [index, plan] of plans.entries())
     projections.push(await FeatureProjection.start(plan, store, readers[index] as StreamReader, signal))
