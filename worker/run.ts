@@ -1,11 +1,13 @@
-import { fieldsApplied, streamOf, type Catalog } from '../core/definition/catalog.ts'
+import { fieldsApplied, fieldsReadBy, streamOf, type Catalog } from '../core/definition/catalog.ts'
 import { FeatureStoreError } from '../core/errors.ts'
 import type { Offset, Position } from '../core/event/position.ts'
 import type { Clock, Logger } from '../core/ports/environment.ts'
 import type { EventLog } from '../core/ports/event-log.ts'
+import type { FeatureHistoryStore } from '../core/ports/feature-history-store.ts'
 import type { OfflineStore } from '../core/ports/offline-store.ts'
 import type { OnlineStore } from '../core/ports/online-store.ts'
 import { StreamReader, type WriterSchemas } from '../schemas/stream-reader.ts'
+import { FeatureProjection, prepareFeatures } from './feature-projection.ts'
 import { OfflineProjection } from './offline-projection.ts'
 import { OnlineProjection, type OnlineSettings } from './online-projection.ts'
 import { FlushPacer } from './pacing.ts'
@@ -23,6 +25,8 @@ export interface WorkerOptions {
   readonly schemas: WriterSchemas
   readonly online: OnlineStore
   readonly offline: OfflineStore
+  /** Absent: no feature history is kept, whatever the views say. */
+  readonly features?: FeatureHistoryStore
   readonly settings: WorkerSettings
   readonly clock: Clock
   readonly logger: Logger
@@ -38,7 +42,7 @@ export interface WorkerOptions {
 }
 
 export interface WorkerProgress {
-  readonly projection: 'online' | 'offline'
+  readonly projection: 'online' | 'offline' | 'history'
   readonly applied: number
   readonly total: number
 }
@@ -46,10 +50,12 @@ export interface WorkerProgress {
 /** Online: small reads, so that partitions advance together. Offline: a read is one insert. */
 const onlineReadBytes = 256 * 1024
 const offlineReadBytes = 4 * 1024 * 1024
+/** Records without rows: the position of a feature history follows at most so often, milliseconds. */
+const historyPositionMs = 1_000
 
 /**
- * Runs both projections of a project, each with its own reader and position, so that one store being down never delays
- * the other. Ends when caught up or aborted, with everything applied flushed.
+ * Runs the projections of a project, each with its own reader and position, so that one store being down never delays
+ * another. Ends when caught up or aborted, with everything applied flushed.
  */
 export async function runWorker(options: WorkerOptions): Promise<void> {
   const stop = new AbortController()
@@ -59,9 +65,13 @@ export async function runWorker(options: WorkerOptions): Promise<void> {
       stop.abort()
       throw error
     })
+  const served = Promise.withResolvers<void>()
   const results = await Promise.allSettled([
-    guarded(runOnline({ ...options, signal })),
+    guarded(runOnline({ ...options, signal }, served.resolve).finally(served.resolve)),
     guarded(runOffline({ ...options, signal })),
+    ...(options.features === undefined
+      ? []
+      : [guarded(runHistory({ ...options, signal }, options.features, served.promise))]),
   ])
   const failed = results.find((result) => result.status === 'rejected')
   if (failed !== undefined) throw failed.reason
@@ -72,7 +82,8 @@ function readers(options: WorkerOptions, streams: readonly string[]): StreamRead
   return streams.map((stream) => new StreamReader({ log, schemas, stream: streamOf(catalog, stream) }))
 }
 
-async function runOnline(options: WorkerOptions): Promise<void> {
+/** `caughtUp` is called when the end of the log is reached for the first time. */
+async function runOnline(options: WorkerOptions, caughtUp: () => void): Promise<void> {
   const { catalog, online, log, settings, clock, signal } = options
   const projection = await OnlineProjection.start(catalog, online, log.logId, settings)
   const streams = projection.streams.map((name) => {
@@ -121,6 +132,7 @@ async function runOnline(options: WorkerOptions): Promise<void> {
     }
     if (!idle) continue
     await flushing
+    caughtUp()
     if (options.until === 'caught-up') break
     await options.sleep(settings.pollMs)
   }
@@ -164,6 +176,44 @@ async function runOffline(options: WorkerOptions): Promise<void> {
     if (options.until === 'caught-up') break
     await options.sleep(options.settings.pollMs)
   }
+}
+
+/**
+ * Begins when the online rows have caught up with the log (`served`) for the first time: a history that is built computes
+ * far more values than they hold, in the same thread, and nobody waits for it.
+ */
+async function runHistory(options: WorkerOptions, store: FeatureHistoryStore, served: Promise<void>): Promise<void> {
+  const { catalog, log, schemas, clock, signal } = options
+  const plans = await prepareFeatures(catalog, store)
+  const readers = plans.map(
+    ({ view, stream }) => new StreamReader({ log, schemas, stream, projection: fieldsReadBy(view, stream) }),
+  )
+  await served
+  const projections: FeatureProjection[] = []
+  for (const [index, plan] of plans.entries())
+    projections.push(await FeatureProjection.start(plan, store, readers[index] as StreamReader, signal))
+  const pause = (): Promise<void> => options.sleep(0)
+  let positionMs = clock.nowMs()
+  while (!signal.aborted) {
+    let read = 0
+    for (const projection of projections) {
+      read += await projection.step()
+      if (projection.isFull) await projection.flush(pause)
+      options.onProgress?.({
+        projection: 'history',
+        applied: projections.reduce((sum, { applied }) => sum + applied, 0),
+        total: await logTotal(readers),
+      })
+      if (signal.aborted) break
+    }
+    if (read > 0) continue
+    const isDue = options.until === 'caught-up' || clock.nowMs() - positionMs >= historyPositionMs
+    for (const projection of projections) if (isDue && projection.changed) await projection.flush(pause)
+    if (isDue) positionMs = clock.nowMs()
+    if (options.until === 'caught-up') break
+    await options.sleep(options.settings.pollMs)
+  }
+  for (const projection of projections) if (projection.changed) await projection.flush(pause)
 }
 
 async function logTotal(streams: readonly StreamReader[]): Promise<number> {

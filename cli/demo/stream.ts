@@ -25,7 +25,7 @@ export async function streamStep(
   const stops = Array.from({ length: stopsDuringStreaming }, (_, index) =>
     Math.floor((events * (index + 1)) / (stopsDuringStreaming + 1)),
   )
-  const applied = { online: 0, offline: 0 }
+  const applied = { online: 0, offline: 0, history: 0 }
   let peakBytes = 0
   let sampledMs = 0
   const takeSamples = async (rows: number): Promise<void> => {
@@ -44,7 +44,8 @@ export async function streamStep(
   const child = startChild(project, ['worker', '--once', '--stop-at', stops.join(',')], (message) => {
     if (message.kind === 'progress') {
       applied[message.projection] = message.applied
-      progress.update(Math.min(applied.online, applied.offline), message.total)
+      // The history counts every record once per view.
+      if (message.projection !== 'history') progress.update(Math.min(applied.online, applied.offline), message.total)
     } else if (message.kind === 'done') peakBytes = message.peakBytes
     else if (message.kind === 'stopped') {
       takeSamples(rowsPerStop)

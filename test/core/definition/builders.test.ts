@@ -152,8 +152,17 @@ describe('views', () => {
   test('the name that services give the request', () => {
     expect(() => view('request', { ...base, features })).toThrow(error('FS_DEFINITION_INVALID', /view request/))
   })
-  test.each(['where', 'history', 'resolution', 'unnest'])('%s: not yet', (option) => {
+  test.each(['where', 'resolution', 'unnest'])('%s: not yet', (option) => {
     expect(make({ [option]: 1 })).toThrow(error('FS_NOT_YET', new RegExp(`view v: ${option}`)))
+  })
+  test('history is every 15 minutes unless it is said, and changes no fingerprint', () => {
+    expect(historyStepOf(make({})())).toBe(900_000)
+    expect(historyStepOf(make({ history: every(7) })())).toBe(7)
+    expect(historyStepOf(make({ history: everyEvent })())).toBe(1)
+    expect(historyStepOf(make({ history: none })())).toBeNull()
+    for (const history of [1, 'daily', {}, null])
+      expect(make({ history })).toThrow(error('FS_DEFINITION_INVALID', /history is every/))
+    expect(() => every(0)).toThrow(error('FS_DEFINITION_INVALID', /history every 0 ms/))
   })
   test('an event may be 1 day ahead and however late, and counts for ever, unless it is said', () => {
     expect(make({})()).toMatchObject({ ttlMs: null, latenessMs: null, maxAheadMs: 86_400_000, keyFields: ['who'] })
