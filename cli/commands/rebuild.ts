@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import type { Command } from 'commander'
 import { FileLock } from '../../connectors/kit/file-lock.ts'
 import { FeatureStoreError } from '../../core/errors.ts'
+import { planView } from '../../core/engine/plan.ts'
 import { stateDigest } from '../../worker/audit/digest.ts'
 import type { CodedStrings } from '../../schemas/sql/native.ts'
 import { action, withCommon, type CommonOptions } from '../command.ts'
@@ -85,7 +86,10 @@ async function digests(project: Project): Promise<Digests> {
     const { strings, codes } = columns[0]?.data as CodedStrings
     parts.push(`${stream}:${strings[codes[0] as number]}`)
   }
-  return { online: await stateDigest(online, project.catalog.views.keys()), offline: parts.join(' ') }
+  const plans = [...project.catalog.views.keys()].map((view) =>
+    planView(project.catalog, view, project.config.online.historyMs),
+  )
+  return { online: await stateDigest(online, plans), offline: parts.join(' ') }
 }
 
 /** Drops what is derived; the log stays. */
