@@ -75,6 +75,11 @@ export class PartedRow {
     return this.#state
   }
 
+  /** Newest event time of what was pruned, by the head. */
+  get prunedNewestMs(): number {
+    return this.#known?.prunedNewestMs ?? Number.NEGATIVE_INFINITY
+  }
+
   /** Takes the head that the next calls mean. Errors: FS_STATE_FORMAT, FS_ROW_CORRUPT. */
   setHead(row: Uint8Array): Directory {
     if (this.#head !== null && this.#known !== null && Buffer.compare(this.#head, row) === 0)

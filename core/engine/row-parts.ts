@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto'
 import { FeatureStoreError } from '../errors.ts'
 import type { RowSplit, ViewPlan } from './plan.ts'
-import { decoding, encodeRow, encodeRuns, headerBytes, readEvents, RowKind, type Reader, type Writer } from './row.ts'
+import { decoding, encodeRow, encodeRuns, readEvents, RowKind, type Reader, type Writer } from './row.ts'
 import { runShift } from './state/event-store.ts'
 import { ViewState, type EntityEvents } from './state/view-state.ts'
 

@@ -3,6 +3,7 @@ import type { Catalog } from '../../core/definition/catalog.ts'
 import type { ColumnBuilder } from '../../core/engine/column-builder.ts'
 import { deriveColumn } from '../../core/engine/derive.ts'
 import type { FeatureColumn } from '../../core/engine/feature-column.ts'
+import { isHead } from '../../core/engine/row-parts.ts'
 import type { EntityEvents } from '../../core/engine/state/view-state.ts'
 import { FeatureStoreError, type ErrorCode } from '../../core/errors.ts'
 import { shardOf } from '../../core/event/key.ts'
@@ -21,6 +22,7 @@ import type { OfflineStore } from '../../core/ports/offline-store.ts'
 import type { OnlineStore, RowRead, ShardPosition } from '../../core/ports/online-store.ts'
 import { checkRequest, viewRows, type ViewRows } from './check-request.ts'
 import { fromHistory, History, type OfflineHistory } from './history.ts'
+import { PartReads, type HeadRead } from './part-reads.ts'
 import { RowCache } from './row-cache.ts'
 import { parseReference, planFeatures, planService, type ServicePlan } from './service-plan.ts'
 import type { FeatureLookup, LookupReply, LookupRequest } from './types.ts'
@@ -60,7 +62,10 @@ interface LeastPosition {
 const plansMax = 256
 const pollMs = 5
 const historyPollMs = 50
-/** Views are read one by one: a flush in between is seen by the later ones, and they are read again so often. */
+/**
+ * Views are read one by one: a flush in between is seen by the later ones, and they are read again so often. So are rows
+ * whose parts are replaced meanwhile; one whose parts are replaced at every read is FS_ONLINE_UNAVAILABLE.
+ */
 const readsMax = 8
 /** Queries of one request that run at the same time. */
 const offlineQueriesMax = 4
@@ -103,47 +108,93 @@ export class Lookup implements FeatureLookup {
     const rows = checkRequest(plan, request, this.#options.rowsMax)
     const views = plan.views.map((view) => viewRows(view, request, rows))
     const least = this.#leastOf(plan, request)
-    const { reads, shards, position } = await this.#readOnline(plan, views, least)
-    const asOf = this.#asOf(plan, request, shards)
+    const parts = new PartReads(this.#options.online, this.#rows)
+    for (let tries = 1; ; tries++) {
+      const { reads, shards, position } = await this.#readOnline(plan, views, least)
+      const asOf = this.#asOf(plan, request, shards)
+      await parts.read(this.#headsOf(plan, views, reads), asOf)
+      const online = this.#finishOnline(plan, views, reads, rows, { asOf, parts, isLast: tries === readsMax })
+      parts.settle()
+      if (online === null) continue
+      const { builders, missing } = online
+      if (missing.length > 0)
+        await this.#finishOffline(plan, request, least.untilMs, { asOf, position }, missing, builders)
+      return {
+        asOfMs: asOf.asOfMs,
+        knownAsOfMs: Number.isFinite(asOf.knownAsOfMs) ? asOf.knownAsOfMs : null,
+        rows,
+        columns: this.#columns(plan, request, rows, builders),
+        position,
+        token: encodeToken(position),
+      }
+    }
+  }
+
+  /** Rows that are stored as a head and parts. */
+  #headsOf(plan: ServicePlan, views: readonly ViewRows[], reads: readonly RowRead[]): HeadRead[] {
+    return views.flatMap(({ keys }, view) => {
+      const { finisher } = plan.views[view] as ServicePlan['views'][number]
+      const present = keys.filter((key) => key !== null)
+      return (reads[view]?.rows ?? []).flatMap((row, index): HeadRead[] => {
+        if (row === null || !isHead(row)) return []
+        const key = present[index] as Uint8Array
+        return [{ plan: finisher.plan, shard: shardOf(key, this.#options.shards), key, id: idOf(key), row }]
+      })
+    })
+  }
+
+  /** What the rows tell, and what they do not. Null: the rows must be read again, with other or more parts. */
+  #finishOnline(
+    plan: ServicePlan,
+    views: readonly ViewRows[],
+    reads: readonly RowRead[],
+    rows: number,
+    { asOf, parts, isLast }: { readonly asOf: AsOf; readonly parts: PartReads; readonly isLast: boolean },
+  ): { readonly builders: ColumnBuilder[][]; readonly missing: readonly MissingRow[] } | null {
     const builders = plan.views.map(({ finisher }) => finisher.builders(rows))
     const missing: MissingRow[] = []
+    let isGone = false
     for (let view = 0; view < views.length; view++) {
       const { keys, keyErrors } = views[view] as ViewRows
       const { finisher } = plan.views[view] as ServicePlan['views'][number]
       const read = reads[view] as RowRead
       const decoded = new Map<string, EntityEvents | null>()
       const corrupt = new Set(read.corrupt)
+      const setCode = (row: number, code: ErrorCode): void => setError(builders[view] as ColumnBuilder[], row, code)
       let at = 0
       keys.forEach((key, row) => {
-        if (key === null)
-          return setError(builders[view] as ColumnBuilder[], row, keyErrors.get(row) ?? 'FS_ENTITY_INVALID')
+        if (key === null) return setCode(row, keyErrors.get(row) ?? 'FS_ENTITY_INVALID')
         const index = at++
-        if (corrupt.has(index)) return setError(builders[view] as ColumnBuilder[], row, 'FS_ROW_CORRUPT')
-        const id = Buffer.from(key).toString('latin1')
+        if (corrupt.has(index)) return setCode(row, 'FS_ROW_CORRUPT')
+        const id = idOf(key)
+        const bytes = read.rows[index] ?? null
+        const head = bytes !== null && isHead(bytes) ? { plan: finisher.plan, id } : null
         try {
           let entity = decoded.get(id)
-          if (entity === undefined) {
-            const bytes = read.rows[index] ?? null
-            entity = bytes === null ? null : this.#rows.decode(finisher.plan, id, bytes)
-            decoded.set(id, entity)
+          if (entity === undefined && head !== null) {
+            const found = parts.eventsOf(head)
+            if (found.kind === 'error') return setCode(row, found.code)
+            if (found.kind === 'gone') {
+              isGone = true
+              return setCode(row, 'FS_ONLINE_UNAVAILABLE')
+            }
+            entity = found.events
           }
-          if (!finisher.finish(entity, asOf, builders[view] as ColumnBuilder[], row)) missing.push({ view, row })
+          entity ??= bytes === null ? null : this.#rows.decode(finisher.plan, id, bytes)
+          decoded.set(id, entity)
+          if (finisher.finish(entity, asOf, builders[view] as ColumnBuilder[], row)) return
+          if (head !== null && parts.widen(head, asOf)) {
+            isGone = true
+            return setCode(row, 'FS_ONLINE_UNAVAILABLE')
+          }
+          missing.push({ view, row })
         } catch (error) {
           if (!(error instanceof FeatureStoreError)) throw error
-          setError(builders[view] as ColumnBuilder[], row, error.code)
+          setCode(row, error.code)
         }
       })
     }
-    if (missing.length > 0)
-      await this.#finishOffline(plan, request, least.untilMs, { asOf, position }, missing, builders)
-    return {
-      asOfMs: asOf.asOfMs,
-      knownAsOfMs: Number.isFinite(asOf.knownAsOfMs) ? asOf.knownAsOfMs : null,
-      rows,
-      columns: this.#columns(plan, request, rows, builders),
-      position,
-      token: encodeToken(position),
-    }
+    return isGone && !isLast ? null : { builders, missing }
   }
 
   async #readOnline(
@@ -273,6 +324,9 @@ export class Lookup implements FeatureLookup {
     return [...columns, ...derived]
   }
 }
+
+/** One character a byte. */
+const idOf = (key: Uint8Array): string => Buffer.from(key).toString('latin1')
 
 const notReady = (): FeatureStoreError =>
   new FeatureStoreError('FS_NOT_READY', 'the online rows have not been built yet')
