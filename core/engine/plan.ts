@@ -40,6 +40,7 @@ export interface RowSplit {
   readonly partEvents: number
 }
 
+/** row-parts.ts has the figures. */
 const rowSplit: RowSplit = { splitEvents: 512, partEvents: 256 }
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] }

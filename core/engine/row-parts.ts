@@ -23,10 +23,17 @@ import { ViewState, type EntityEvents } from './state/view-state.ts'
  *     check     the first 48 bits of the part's SHA-256: parts of the same name from before the row was built again, or
  *               from a flush that the store lost, are told apart
  *
- * Where the parts end depends on how the events came; the canonical form is the whole row. 256 events a part: measured by
- * `node benchmarks/engine/parts.ts`, one number an event, a flush every 200 events, of which one in ten is late:
+ * Where the parts end depends on how the events came; the canonical form is the whole row.
  *
- *     part    KB a flush at 2 k / 20 k / 200 k events    µs to read the newest 2,000 events, nothing cached
+ * How long a part is decides what a flush writes: the tail, the parts that late events fall in, and 40 bytes of head for
+ * each part. `node benchmarks/engine/parts.ts`: rows of one float64, 200 events a flush, one in ten late by up to a tenth
+ * of the window. KB written a flush, and KB read for the newest 2,000 events:
+ *
+ *     events of the row       whole       64 a part    128          256          512          1,024
+ *         2,000               32    32      7    35      8    34     10    33     17    34
+ *        20,000              318   318     31    43     33    37     36    37     38    33     41    36
+ *       200,000            3,184 3,184    138   143    101    86    108    59    151    45    220    44
+ *     1,000,000           15,920 15,920   590   593    332   311    236   174    252   110    369    69
  */
 export interface Part {
   readonly name: number

@@ -55,21 +55,23 @@ async function rowsOf(
       larger.set(hashes)
       hashes = larger
     }
-    const canonical = isHead(row) ? await wholeRow(store, plan, shard, key, row) : row
+    const canonical = await canonicalRowOf(store, plan, shard, key, row)
     hashes.set(createHash('sha256').update(canonical).digest(), at * hashBytes)
   }
   return { keys, hashes }
 }
 
-async function wholeRow(
-  store: DigestStore,
+/** The canonical form of a row as a scan or a read gives it. Errors: as stateDigest. */
+export async function canonicalRowOf(
+  store: Pick<OnlineStore, 'read' | 'readParts'>,
   plan: ViewPlan,
   shard: number,
   key: Uint8Array,
-  head: Uint8Array,
+  found: Uint8Array,
 ): Promise<Uint8Array> {
+  if (!isHead(found)) return found
   const view = plan.view.name
-  let row = head
+  let row = found
   for (let reads = 1; reads < readsMax; reads++) {
     const names = directoryOf(plan, row).parts.map(({ name }) => name)
     const parts = await store.readParts(view, shard, key, names)
