@@ -15,8 +15,10 @@ import { ViewEngine } from '../../core/engine/view-engine.ts'
 import type { EventBatch } from '../../core/event/batch.ts'
 import { encodeKey, shardOf } from '../../core/event/key.ts'
 import type { LogChunk } from '../../core/ports/event-log.ts'
+import type { OnlineStore } from '../../core/ports/online-store.ts'
 import { createStreamDecoder, fingerprintHex, type StreamDecoder } from '../../schemas/avro/index.ts'
 import type { WriterSchemas } from '../../schemas/stream-reader.ts'
+import { canonicalRowOf } from '../../worker/audit/digest.ts'
 import { WrongResult } from '../harness.ts'
 import { cards, cardsSchema, cardText, hourMs, viewName } from './cards.ts'
 
@@ -166,7 +168,16 @@ export function rowKeyOf(catalog: Catalog, card: number): { readonly key: Uint8A
   return { key, shard: shardOf(key, settings.shards) }
 }
 
-/** All features of an entity from its row in a store. */
+/** A row of a store with its parts, if it has any, as one. */
+export const wholeRow = (
+  store: OnlineStore,
+  catalog: Catalog,
+  shard: number,
+  key: Uint8Array,
+  row: Uint8Array,
+): Promise<Uint8Array> => canonicalRowOf(store, planView(catalog, viewName, settings.historyMs), shard, key, row)
+
+/** All features of an entity from its whole row. */
 export function finishRow(catalog: Catalog, row: Uint8Array | null, asOf: AsOf): readonly Finished[] {
   const plan = planView(catalog, viewName, settings.historyMs)
   return finishedOf(plan, row === null ? null : decodeRow(plan, row), asOf)

@@ -34,6 +34,16 @@ export interface FeaturePlan {
   readonly window: number
 }
 
+/** When the stored row of an entity is split (row-parts.ts); events. */
+export interface RowSplit {
+  /** Rows beyond it are a head and parts; below half of it they are one value again. At least twice `partEvents`. */
+  readonly splitEvents: number
+  readonly partEvents: number
+}
+
+/** row-parts.ts has the figures. */
+const rowSplit: RowSplit = { splitEvents: 512, partEvents: 256 }
+
 type Mutable<T> = { -readonly [K in keyof T]: T[K] }
 
 /** A view compiled once: its features share windows and inputs. */
@@ -56,13 +66,14 @@ export interface ViewPlan {
   readonly summary: SummaryLayout
   /** Of 32 runs together. */
   readonly node: SummaryLayout
+  readonly split: RowSplit
 }
 
 /** Functions and windows whose value depends on the order of events that happened and were known at the same moments. */
 const isOrdered = ({ aggregation, window }: FeatureDefinition): boolean =>
   ['first', 'last', 'lastN'].includes(aggregation.function) || window.kind === 'rows'
 
-export function planView(catalog: Catalog, name: string, historyMs: number): ViewPlan {
+export function planView(catalog: Catalog, name: string, historyMs: number, split = rowSplit): ViewPlan {
   const view = viewOf(catalog, name)
   const stream = streamOf(catalog, view.from)
   const inputs: (Mutable<InputPlan> & { readonly text: string })[] = []
@@ -129,6 +140,7 @@ export function planView(catalog: Catalog, name: string, historyMs: number): Vie
     }),
     summary: summaryLayout(planned, runLaneWords),
     node: summaryLayout(planned, totalLaneWords),
+    split,
   }
 }
 

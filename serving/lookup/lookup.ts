@@ -2,6 +2,7 @@ import type { AsOf } from '../../core/asof/visible.ts'
 import type { Catalog } from '../../core/definition/catalog.ts'
 import { deriveColumn } from '../../core/engine/derive.ts'
 import type { FeatureColumn } from '../../core/engine/feature-column.ts'
+import { isHead } from '../../core/engine/row-parts.ts'
 import { FeatureStoreError, type ErrorCode } from '../../core/errors.ts'
 import {
   covers,
@@ -19,6 +20,7 @@ import type { OnlineStore, RowRead, ShardPosition } from '../../core/ports/onlin
 import { Arena, copyVector, type ArenaCounts } from './arena.ts'
 import { askedKeys, checkRequest, type AskedKeys } from './check-request.ts'
 import { fromHistory, History, type OfflineHistory } from './history.ts'
+import { PartReads, type HeadRead } from './part-reads.ts'
 import { RowCache } from './row-cache.ts'
 import { parseReference, planFeatures, planService, type ServicePlan } from './service-plan.ts'
 import type { FeatureLookup, LookupReply, LookupRequest } from './types.ts'
@@ -70,7 +72,10 @@ interface LeastPosition {
 const plansMax = 256
 const pollMs = 5
 const historyPollMs = 50
-/** Views are read one by one: a flush in between is seen by the later ones, and they are read again so often. */
+/**
+ * Views are read one by one: a flush in between is seen by the later ones, and they are read again so often. So are rows
+ * whose parts are replaced meanwhile; one whose parts are replaced at every read is FS_ONLINE_UNAVAILABLE.
+ */
 const readsMax = 8
 /** Queries of one request that run at the same time. */
 const offlineQueriesMax = 4
@@ -120,28 +125,54 @@ export class Lookup implements FeatureLookup {
     const rows = checkRequest(plan, request, this.#options.rowsMax)
     const asked = plan.views.map((view) => askedKeys(view, request, rows, this.#options.shards))
     const least = this.#leastOf(plan, request)
-    const reading = await this.#readOnline(plan, request, asked, least)
-    const { answers, asOf, position } = reading
-    const missing = answers.flatMap((_, view) => this.#finishOnline(reading, view))
-    if (missing.length > 0)
-      await this.#finishOffline(plan, request, least.untilMs, { asOf, position }, missing, answers)
-    return {
-      asOfMs: asOf.asOfMs,
-      knownAsOfMs: Number.isFinite(asOf.knownAsOfMs) ? asOf.knownAsOfMs : null,
-      rows,
-      columns: this.#columns(plan, request, rows, answers),
-      position,
-      token: encodeToken(position),
+    const parts = new PartReads(this.#options.online, this.#rows)
+    for (let tries = 1; ; tries++) {
+      const reading = await this.#readOnline(plan, request, asked, least)
+      const { answers, asOf, position } = reading
+      await parts.read(this.#headsOf(reading), asOf)
+      const found = answers.map((_, view) => this.#finishOnline(reading, view, parts))
+      parts.settle()
+      // Rows are read again where parts were replaced, or where other or more of them are needed.
+      if (found.some(({ again }) => again) && tries < readsMax) continue
+      const missing = found.flatMap((view) => view.missing)
+      if (missing.length > 0)
+        await this.#finishOffline(plan, request, least.untilMs, { asOf, position }, missing, answers)
+      return {
+        asOfMs: asOf.asOfMs,
+        knownAsOfMs: Number.isFinite(asOf.knownAsOfMs) ? asOf.knownAsOfMs : null,
+        rows,
+        columns: this.#columns(plan, request, rows, answers),
+        position,
+        token: encodeToken(position),
+      }
     }
   }
 
-  /** Finishes what is open of one view; what its rows cannot answer is returned. */
-  #finishOnline({ answers, reads, asOf, arena }: Reading, view: number): MissingKey[] {
+  /** Rows that are stored as a head and parts. */
+  #headsOf({ answers, reads }: Reading): HeadRead[] {
+    return answers.flatMap(({ finisher, asked, open }, view) =>
+      open.flatMap((index, at): HeadRead[] => {
+        const row = reads[view]?.rows[at] ?? null
+        if (row === null || !isHead(row)) return []
+        const { keys, ids, shards } = asked
+        const [key, id, shard] = [keys[index] as Uint8Array, ids[index] as string, shards[index] as number]
+        return [{ plan: finisher.plan, shard, key, id, row }]
+      }),
+    )
+  }
+
+  /** Finishes what is open of one view: what its rows cannot answer, and whether some must be read again. */
+  #finishOnline(
+    { answers, reads, asOf, arena }: Reading,
+    view: number,
+    parts: PartReads,
+  ): { readonly missing: MissingKey[]; readonly again: boolean } {
     const { finisher, asked, builders, open, setError } = answers[view] as ViewAnswer
     const read = reads[view] as RowRead
     const vectors = arena?.of(finisher)
     const corrupt = new Set(read.corrupt)
     const missing: MissingKey[] = []
+    let again = false
     open.forEach((index, at) => {
       if (corrupt.has(at)) return setError(index, 'FS_ROW_CORRUPT')
       const id = asked.ids[index] as string
@@ -150,16 +181,29 @@ export class Lookup implements FeatureLookup {
       const place = vectors?.findByRow(id, asOf.asOfMs, version, row)
       if (arena !== null) arena.counts[place === undefined ? 'misses' : 'hits']++
       if (place !== undefined) return copyVector(place, builders, index)
+      const head = row !== null && isHead(row) ? { plan: finisher.plan, id } : null
+      const replaced = (): void => {
+        again = true
+        setError(index, 'FS_ONLINE_UNAVAILABLE')
+      }
       try {
-        const events = row === null ? null : this.#rows.decode(finisher.plan, id, row)
-        if (!finisher.finish(events, asOf, builders, index)) return missing.push({ view, index })
-        vectors?.keep(id, asOf.asOfMs, version, { row, events }, builders, index)
+        let events = null
+        if (head !== null) {
+          const found = parts.eventsOf(head)
+          if (found.kind === 'error') return setError(index, found.code)
+          if (found.kind === 'gone') return replaced()
+          events = found.events
+        } else if (row !== null) events = this.#rows.decode(finisher.plan, id, row)
+        if (!finisher.finish(events, asOf, builders, index)) {
+          if (head !== null && parts.widen(head, asOf)) return replaced()
+          missing.push({ view, index })
+        } else vectors?.keep(id, asOf.asOfMs, version, { row, events }, builders, index)
       } catch (error) {
         if (!(error instanceof FeatureStoreError)) throw error
         setError(index, error.code)
       }
     })
-    return missing
+    return { missing, again }
   }
 
   async #readOnline(
@@ -304,6 +348,9 @@ export class Lookup implements FeatureLookup {
     return [...columns, ...derived]
   }
 }
+
+/** One character a byte. */
+const idOf = (key: Uint8Array): string => Buffer.from(key).toString('latin1')
 
 const notReady = (): FeatureStoreError =>
   new FeatureStoreError('FS_NOT_READY', 'the online rows have not been built yet')

@@ -480,6 +480,28 @@ export class EventStore {
     this.#insertRun(entity, index + 1, right)
   }
 
+  /** Cuts run `index` in two before a place in its middle: both are in the part that it was in. */
+  cutRun(entity: number, index: number, place: number): void {
+    this.#cut(entity, index, place)
+  }
+
+  /**
+   * Makes an entity the concatenation of others, which keep their runs and must not change while it is read. It is let go
+   * by composing it anew, never cleared.
+   */
+  compose(entity: number, sources: readonly number[]): void {
+    this.#freeDir(entity)
+    this.#clearEntity(entity)
+    let events = 0
+    for (const source of sources) {
+      const runs = this.runsOf(source)
+      for (let index = 0; index < runs; index++) this.#insertRun(entity, this.runsOf(entity), this.runAt(source, index))
+      events += this.count(source)
+      if (runs > 0) this.entityFloats[entity * 8 + entityNewest] = this.newestMs(source)
+    }
+    this.entities[entity * entityWords + entityEvents] = events
+  }
+
   #setDeltaMax(run: number): void {
     const record = this.record(run, this.lengthOf(run) - 1)
     this.runs[run * runWords + runMaxDelta] = this.words[record * this.layout.stride] as number
@@ -566,6 +588,16 @@ export class EventStore {
     if (this.layout.until < 0) return known
     const until = this.floats[(at >> 1) + this.layout.until] as number
     return until === Number.POSITIVE_INFINITY ? known : Math.max(known, until)
+  }
+
+  /** Newest knownAt of a run's events, whatever ended them. */
+  newestKnownAtOf(run: number): number {
+    let newest = 0
+    for (let place = this.lengthOf(run) - 1; place >= 0; place--) {
+      const delta = this.words[this.record(run, place) * this.layout.stride + 1] as number
+      if (place === this.lengthOf(run) - 1 || delta > newest) newest = delta
+    }
+    return this.knownBaseOf(run) + newest
   }
 
   #dropFirst(run: number, places: number): void {

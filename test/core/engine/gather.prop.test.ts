@@ -13,7 +13,7 @@ import { planView } from '../../../core/engine/plan.ts'
 import { ViewEngine } from '../../../core/engine/view-engine.ts'
 import { encodeKey } from '../../../core/event/key.ts'
 import { batchOf, correctedFields, generatedCorrections } from '../../support/history.ts'
-import { loadFrom } from './harness.ts'
+import { loadFrom, storedAfter, type StoredRow } from './harness.ts'
 
 const events = stream('events', {
   fields: {
@@ -78,7 +78,7 @@ describe('what is gathered from kept rows is what finishing gives, bit for bit',
       fc.assert(
         fc.property(histories, steps, (history, todo) => {
           const engine = new ViewEngine(plan, 2, new Set([0, 1]))
-          const store = new Map<string, Uint8Array>()
+          const store = new Map<string, StoredRow>()
           const gather = new Gather(engine, spec, rowsMax)
           const left = [...history]
           let nowMs = 1_002_000
@@ -86,7 +86,8 @@ describe('what is gathered from kept rows is what finishing gives, bit for bit',
           for (const step of todo) {
             if (step.kind === 'wait') nowMs += step.ms
             else if (step.kind === 'evict') {
-              for (const { key, row } of engine.takeChanged()) store.set(name(key), row)
+              for (const changed of engine.takeChanged())
+                store.set(name(changed.key), storedAfter(store.get(name(changed.key)), changed))
               engine.evictClean()
             } else if (step.kind === 'feed') {
               const next = left.splice(0, step.count)

@@ -336,7 +336,7 @@ function compare(
     if (held !== null && engine.isLoaded(held)) events = { state: engine.state, entity: held }
     else {
       covered = system.positions[entity.shard] as readonly number[]
-      const row = system.rows.get(entity.row)
+      const row = system.rows.get(entity.row)?.row
       if (row !== undefined) events = decodeRow(plan, row)
     }
     const builders = finisher.builders(1)
@@ -369,8 +369,8 @@ function compareRows(system: System, logged: readonly NaiveEvent[], drive: Drive
   whole.drain()
   whole.flushAll()
   for (const name of new Set([...whole.rows.keys(), ...system.rows.keys()])) {
-    const row = system.rows.get(name)
-    const other = whole.rows.get(name)
+    const row = system.rows.get(name)?.row
+    const other = whole.rows.get(name)?.row
     if (row === undefined || other === undefined) throw new Difference(`row ${name} is there in one of two builds`)
     if (Buffer.compare(row, other) !== 0) throw new Difference(`row ${name} depends on how it was built`)
     if (!name.startsWith('small/')) continue

@@ -9,7 +9,7 @@ import type { Column, FieldType, Scalar, StringTable } from '../../../core/event
 import type { EventBatch } from '../../../core/event/batch.ts'
 import type { NaiveEvent } from '../../../core/engine/naive.ts'
 import { correctedFields, fields } from '../../support/history.ts'
-import { loadFrom } from './harness.ts'
+import { loadFrom, storedAfter, type StoredRow } from './harness.ts'
 import type { Subject } from './history-plans.ts'
 
 export const shards = 4
@@ -153,7 +153,7 @@ interface Worker {
 export class System {
   readonly subject: Subject
   readonly columns: readonly PartitionColumns[]
-  readonly rows = new Map<string, Uint8Array>()
+  readonly rows = new Map<string, StoredRow>()
   readonly offsetStep: number
   /** Records that the rows of a shard cover, by partition. */
   readonly positions = Array.from({ length: shards }, () => new Array<number>(partitions).fill(0))
@@ -243,8 +243,10 @@ export class System {
 
   #flush({ engine, owned, applied }: Worker, mask: number): void {
     const reached = (shard: number): boolean => ((mask >> shard) & 1) === 1
-    for (const { table, shard, key, row } of engine.takeChanged())
-      if (reached(shard)) this.rows.set(rowName(table, key), row)
+    for (const changed of engine.takeChanged()) {
+      const name = rowName(changed.table, changed.key)
+      if (reached(changed.shard)) this.rows.set(name, storedAfter(this.rows.get(name), changed))
+    }
     for (const shard of owned) {
       if (!reached(shard)) continue
       const position = this.positions[shard] as number[]

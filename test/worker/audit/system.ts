@@ -256,6 +256,7 @@ export const tampered = (
     acquire: (shards) => store.acquire(shards),
     apply: (flushes) => store.apply(flushes),
     positions: (shards) => store.positions(shards),
+    readParts: (name, shard, rowKey, names) => store.readParts(name, shard, rowKey, names),
     deadLetters: () => store.deadLetters(),
     async read(name, shards, keys) {
       const read = await store.read(name, shards, keys)
