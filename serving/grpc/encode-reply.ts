@@ -18,8 +18,18 @@ const valueFields = { float64: 5, int32: 6, int64: 7, string: 8, bool: 9, timest
 const listField = 11
 const countsField = 12
 
-const bytesOf = ({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Array =>
-  new Uint8Array(buffer, byteOffset, byteLength)
+const one = new Float64Array(1)
+const oneByBytes = new Uint8Array(one.buffer)
+
+/** Valid until the next call: a reply for one entity has many columns of one number, and a view of each costs more than it. */
+function bytesOf(values: ArrayBufferView): Uint8Array {
+  if (values instanceof Uint8Array) return values
+  if (values instanceof Float64Array && values.length === 1) {
+    one[0] = values[0] as number
+    return oneByBytes
+  }
+  return new Uint8Array(values.buffer, values.byteOffset, values.byteLength)
+}
 
 /** Whole milliseconds as little-endian int64, in two halves: no BigInt per value. */
 function int64Bytes(millis: Float64Array): Uint8Array {
