@@ -19,7 +19,7 @@ import {
 import type { Clock } from '../../core/ports/environment.ts'
 import type { OfflineStore } from '../../core/ports/offline-store.ts'
 import type { OnlineStore, RowRead, ShardPosition } from '../../core/ports/online-store.ts'
-import { checkRequest, viewRows, type ViewRows } from './check-request.ts'
+import { checkRequest, viewRows, withPlainDecimals, type ViewRows } from './check-request.ts'
 import { fromHistory, History, type OfflineHistory } from './history.ts'
 import { RowCache } from './row-cache.ts'
 import { parseReference, planFeatures, planService, type ServicePlan } from './service-plan.ts'
@@ -98,9 +98,10 @@ export class Lookup implements FeatureLookup {
     return plan
   }
 
-  async getFeatures(request: LookupRequest): Promise<LookupReply> {
-    const plan = this.plan(request)
-    const rows = checkRequest(plan, request, this.#options.rowsMax)
+  async getFeatures(given: LookupRequest): Promise<LookupReply> {
+    const plan = this.plan(given)
+    const rows = checkRequest(plan, given, this.#options.rowsMax)
+    const request = withPlainDecimals(plan.requestFields, given)
     const views = plan.views.map((view) => viewRows(view, request, rows))
     const least = this.#leastOf(plan, request)
     const { reads, shards, position } = await this.#readOnline(plan, views, least)

@@ -180,7 +180,19 @@ test('arithmetic is finite or null, and never -0', () => {
 
 describe('known values', () => {
   const value = (expression: Expression, row: Partial<Row> = {}): Scalar => {
-    const whole = { i: null, j: 0, f: null, odd: null, at: null, big: null, ok: null, s: null, ...row }
+    const whole = {
+      i: null,
+      j: 0,
+      f: null,
+      odd: null,
+      at: null,
+      big: null,
+      d: null,
+      d2: '0.00',
+      ok: null,
+      s: null,
+      ...row,
+    }
     const compiled = scalarAt(compileExpression(expression, scope)(columnsOf([whole]), 1), 0)
     expect(compiled).toBe(interpret(expression, (name) => whole[name as keyof Row]))
     return compiled

@@ -49,6 +49,7 @@ function columnsOf(rows: readonly Row[]): NativeColumn[] {
   return [
     { name: 'int32', type: 'Int32', data: Int32Array.from(rows, (r) => r.int32) },
     { name: 'int64', type: 'Int64', data: BigInt64Array.from(rows, (r) => r.int64) },
+    { name: 'decimal', type: 'Decimal(18, 3)', data: BigInt64Array.from(rows, (r) => r.int64) },
     { name: 'time', type: "DateTime64(3, 'UTC')", data: Float64Array.from(rows, (r) => r.time) },
     { name: 'float', type: 'Float64', data: Float64Array.from(rows, (r) => r.float) },
     { name: 'text', type: 'String', data: rows.map((r) => r.text) },
