@@ -112,15 +112,13 @@ function flatColumns(path: string, metadata: FileMetaData, wanted: readonly stri
 const smallIntegers: readonly unknown[] = ['INT_8', 'INT_16', 'INT_32', 'UINT_8', 'UINT_16']
 const dates: readonly unknown[] = ['DATE', 'TIMESTAMP_MILLIS', 'TIMESTAMP_MICROS']
 
+const isDecimal = (element: Pick<SchemaElement, 'converted_type' | 'logical_type'>): boolean =>
+  element.converted_type === 'DECIMAL' || element.logical_type?.type === 'DECIMAL'
+
 /** The digits of a decimal, null for what is none. Errors: FS_FILE_INVALID for a scale that no decimal of ours has. */
-function decimalShape({
-  name,
-  converted_type: converted,
-  logical_type: logical,
-  precision,
-  scale,
-}: SchemaElement): DecimalShape | null {
-  if (converted !== 'DECIMAL' && logical?.type !== 'DECIMAL') return null
+function decimalShape(element: SchemaElement): DecimalShape | null {
+  if (!isDecimal(element)) return null
+  const { name, logical_type: logical, precision, scale } = element
   const digits = logical?.type === 'DECIMAL' ? logical : { precision: precision ?? decimalDigitsMax, scale: scale ?? 0 }
   if (digits.scale < 0 || digits.scale > decimalDigitsMax)
     throw new FeatureStoreError(
@@ -136,7 +134,7 @@ function decimalShape({
  */
 function withoutDecimals(metadata: FileMetaData): FileMetaData {
   const schema = metadata.schema.map((element): SchemaElement => {
-    if (decimalShape(element) === null) return element
+    if (!isDecimal(element)) return element
     const { converted_type: _, logical_type: __, ...raw } = element
     return raw.type === 'INT32' || raw.type === 'INT64' ? raw : { ...raw, converted_type: 'UTF8' }
   })
@@ -219,7 +217,7 @@ async function readColumn(
   const metadata = shape === null ? fileMetadata : withoutDecimals(fileMetadata)
   const count = Number(metadata.num_rows)
   const codes = new Codes()
-  const sink: Sink = { values: valuesOf(type, count), nulls: null }
+  const sink: Sink = { values: valuesOf(type, count), nulls: null, wideRow: null }
   let rowStart = 0
   for (const { num_rows: rows } of metadata.row_groups) {
     const rowEnd = rowStart + Number(rows)
@@ -234,14 +232,21 @@ async function readColumn(
       parsers: parsersFor(codes, type),
       onChunk: (chunk) => {
         if (shape === null) fill(sink, chunk.columnData, chunk.rowStart)
-        else fillDecimals(name, sink, chunk.columnData, chunk.rowStart)
+        else fillDecimals(sink, chunk.columnData, chunk.rowStart)
         filled = chunk.rowEnd
       },
     })
+    if (sink.wideRow !== null)
+      throw new FeatureStoreError(
+        'FS_FILE_INVALID',
+        `column ${name} has more than ${decimalDigitsMax} digits in row ${sink.wideRow + 1}`,
+      )
     if (filled !== rowEnd) throw new Error(`column ${name} ends at row ${filled} of ${rowEnd}`)
     rowStart = rowEnd
   }
-  return shape === null ? columnOf(type, sink, codes.strings) : ({ type, ...shape, ...sink } as Column)
+  return shape === null
+    ? columnOf(type, sink, codes.strings)
+    : ({ type, ...shape, values: sink.values, nulls: sink.nulls } as Column)
 }
 
 type Values = Float64Array | Int32Array | BigInt64Array | Uint8Array
@@ -250,6 +255,8 @@ type Values = Float64Array | Int32Array | BigInt64Array | Uint8Array
 interface Sink {
   readonly values: Values
   nulls: Uint8Array | null
+  /** A decimal that does not fit. */
+  wideRow: number | null
 }
 
 function valuesOf(type: ScalarType, count: number): Values {
@@ -286,21 +293,13 @@ function fill(sink: Sink, chunk: ArrayLike<unknown>, from: number): void {
   }
 }
 
-/** Errors: FS_FILE_INVALID for a value of more than 18 digits. */
-function fillDecimals(name: string, sink: Sink, chunk: ArrayLike<unknown>, from: number): void {
+/** Notes the first row whose value has more than 18 digits: an error thrown in a callback of hyparquet would be nobody's. */
+function fillDecimals(sink: Sink, chunk: ArrayLike<unknown>, from: number): void {
   for (let index = 0; index < chunk.length; index++) {
     const value = chunk[index] as bigint | number | null | undefined
-    if (value === null || value === undefined) {
-      markNull(sink, from + index)
-      continue
-    }
-    const unscaled = BigInt(value)
-    if (!fitsPrecision(unscaled, decimalDigitsMax))
-      throw new FeatureStoreError(
-        'FS_FILE_INVALID',
-        `column ${name} has more than ${decimalDigitsMax} digits in row ${from + index + 1}`,
-      )
-    sink.values[from + index] = unscaled
+    if (value === null || value === undefined) markNull(sink, from + index)
+    else if (fitsPrecision(BigInt(value), decimalDigitsMax)) sink.values[from + index] = BigInt(value)
+    else sink.wideRow ??= from + index
   }
 }
 

@@ -76,13 +76,21 @@ export function textOfNumber(value: number): string {
     : formatDecimal(unscaled, scale - exponent)
 }
 
+/** A decimal of so many digits is the shortest text of the double nearest to it; longer ones need not be. */
+const numberDigitsMax = 15
+
 /**
  * What people give for a decimal, text or a number by its shortest text, as its unscaled value; null where that is none, or
- * does not fit.
+ * does not fit. A number of more than 15 digits, but for safe integers, may not be the one that was written: null.
  */
 export function unscaledOfGiven(value: unknown, shape: DecimalShape): bigint | null {
   if (typeof value === 'bigint') return unscaledOf(value.toString(), shape)
-  if (typeof value === 'number') return Number.isFinite(value) ? unscaledOf(textOfNumber(value), shape) : null
+  if (typeof value === 'number') {
+    if (!Number.isFinite(value)) return null
+    const text = textOfNumber(value)
+    const digits = text.replace(/^-?0*\.?0*|\./g, '').replace(/0+$/, '').length
+    return digits <= numberDigitsMax || Number.isSafeInteger(value) ? unscaledOf(text, shape) : null
+  }
   return typeof value === 'string' ? unscaledOf(value, shape) : null
 }
 

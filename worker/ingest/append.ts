@@ -226,7 +226,7 @@ function parseField(name: string, field: FieldType, value: unknown): Scalar {
       return BigInt(value)
     }
     case 'decimal': {
-      // Of a number JSON.parse leaves its shortest text, which is what was written, up to 15 digits.
+      // Parsing a JSON number loses its text: it is taken by its shortest one, and up to 15 digits.
       const unscaled = unscaledOfGiven(value, shapeOf(field))
       if (unscaled === null) throw wrong()
       return formatDecimal(unscaled, shapeOf(field).scale)

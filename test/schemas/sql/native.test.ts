@@ -69,6 +69,7 @@ function columnsOf(rows: readonly Row[]): NativeColumn[] {
 const expected = (rows: readonly Row[]): unknown[][] => [
   rows.map((r) => r.int32),
   rows.map((r) => r.int64),
+  rows.map((r) => r.int64),
   rows.map((r) => BigInt(r.time)),
   rows.map((r) => r.float),
   rows.map((r) => r.text.toWellFormed()),
@@ -89,7 +90,7 @@ describe('Native blocks', () => {
         expect(decoded.map((block) => block.columns.map(valuesOf))).toEqual(parts.map(expected))
         const whole = concatBlocks(decoded)
         expect(whole.columns.map(valuesOf)).toEqual(expected(parts.flat()))
-        expect(int64ToNumbers(whole.columns[2]?.data as BigInt64Array)).toEqual(
+        expect(int64ToNumbers(whole.columns[3]?.data as BigInt64Array)).toEqual(
           Float64Array.from(parts.flat(), (r) => r.time + 0),
         )
       }),
