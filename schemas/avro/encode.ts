@@ -216,6 +216,9 @@ function bindColumn(name: string, base: string, column: Column): RowWriter {
       const bytesOf = stringBytes(name, column.table)
       return (out, row) => out.string(bytesOf(column.values[row] as number))
     }
+    case 'decimal':
+      // bindDecimal has those that fit.
+      break
   }
   throw new FeatureStoreError('FS_EVENT_INVALID', `the field ${name} is ${base}, its column ${column.type}`)
 }
