@@ -123,6 +123,11 @@ export class OnlineProjection {
     return this.#engines.reduce((bytes, engine) => bytes + engine.memoryBytes(), 0)
   }
 
+  /** More is held than memory is meant for: what is flushed is let go before the next batch. */
+  get isOverBound(): boolean {
+    return this.memoryBytes > this.#settings.memoryBytesMax
+  }
+
   /** Begins with a partition where the stores stand, so that a position always names every partition. */
   begin(stream: string, partition: number, epoch: number): void {
     const partitions = (this.#applied[stream] ??= [])
@@ -146,7 +151,7 @@ export class OnlineProjection {
       return stored === null ? 0 : nextOffset(stored.position, batch.stream, batch.partition)
     }
     // Only here: between two batches no entity of one is under way.
-    if (this.memoryBytes > this.#settings.memoryBytesMax) for (const engine of this.#engines) engine.evictClean()
+    if (this.isOverBound) for (const engine of this.#engines) engine.evictClean()
     for (const engine of this.#engines) {
       if (engine.plan.stream.name !== batch.stream) continue
       const entities = engine.resolve(batch)

@@ -3,7 +3,7 @@
  * a catalog, feeds it record batches, and finishes features.
  */
 import type { AsOf } from '../../core/asof/visible.ts'
-import { keyTypesOf, viewOf, type Catalog } from '../../core/definition/catalog.ts'
+import { fieldsApplied, keyTypesOf, viewOf, type Catalog } from '../../core/definition/catalog.ts'
 import { valueAt, type FeatureColumn, type FeatureValue } from '../../core/engine/feature-column.ts'
 import { ViewFinisher } from '../../core/engine/finish.ts'
 import { featureMatrix, type MatrixInput, type MatrixSpec } from '../../core/engine/matrix.ts'
@@ -25,12 +25,13 @@ export const settings = { shards: 64, historyMs: hourMs, memoryBytesMax: 8 * 2 *
 const schemaName = fingerprintHex(cardsSchema)
 export const schemas: WriterSchemas = (_stream, fingerprint) => (fingerprint === schemaName ? cardsSchema : undefined)
 
-/** As the worker makes one: every field of the stream becomes a column. */
-export const newDecoder = (): StreamDecoder =>
+/** As the worker makes one: fields that the views of the catalog read become columns, the others are checked. Without one, all. */
+export const newDecoder = (catalog?: Catalog): StreamDecoder =>
   createStreamDecoder({
     stream: cards.name,
     fields: cards.fields,
     eventTime: cards.eventTime,
+    ...(catalog === undefined ? {} : { projection: fieldsApplied(catalog, cards) }),
     schemas: (fingerprint) => schemas(cards.name, fingerprint),
   })
 
@@ -53,7 +54,7 @@ export class Subject {
   readonly #engine: ViewEngine
   readonly #decoder: StreamDecoder
 
-  constructor(catalog: Catalog, decoder = newDecoder()) {
+  constructor(catalog: Catalog, decoder = newDecoder(catalog)) {
     this.plan = planView(catalog, viewName, settings.historyMs)
     const owned = new Set(Array.from({ length: settings.shards }, (_, shard) => shard))
     this.#engine = new ViewEngine(this.plan, settings.shards, owned)

@@ -51,6 +51,28 @@ function put(values: ScalarValues, row: number, item: Item): void {
   }
 }
 
+function copyItem(into: ScalarValues, row: number, from: ScalarValues, fromRow: number): void {
+  switch (into.type) {
+    case 'string':
+      into.values[row] = from.values[fromRow] as string
+      break
+    case 'int64':
+    case 'decimal':
+      into.values[row] = from.values[fromRow] as bigint
+      break
+    // Spelt out, so that each place sees arrays of one kind only.
+    case 'int32':
+      into.values[row] = (from.values as Int32Array)[fromRow] as number
+      break
+    case 'bool':
+      into.values[row] = (from.values as Uint8Array)[fromRow] as number
+      break
+    case 'float64':
+    case 'timestamp':
+      into.values[row] = (from.values as Float64Array)[fromRow] as number
+  }
+}
+
 /** Builds one feature's column; rows may be set in any order. A row that is not set is NOT_FOUND. */
 export class ColumnBuilder {
   readonly #name: string
@@ -82,6 +104,9 @@ export class ColumnBuilder {
 
   setStatus(row: number, status: StatusCode): void {
     this.#statuses[row] = status
+    // A row that is set again must not keep what it said before.
+    if (this.#scalars === null) this.#lists[row] = undefined
+    else if (this.#counts && status === Status.NOT_FOUND) put(this.#scalars, row, 0)
   }
 
   setError(row: number, code: ErrorCode): void {
@@ -99,6 +124,31 @@ export class ColumnBuilder {
   setList(row: number, items: readonly Scalar[]): void {
     this.#statuses[row] = Status.PRESENT
     this.#lists[row] = items
+  }
+
+  statusAt(row: number): StatusCode {
+    return this.#statuses[row] as StatusCode
+  }
+
+  /** Whether two rows that were set say the same, to the bit. */
+  isSame(a: number, b: number): boolean {
+    const status = this.#statuses[a]
+    if (status !== this.#statuses[b]) return false
+    if (status !== Status.PRESENT) return true
+    if (this.#scalars !== null) return Object.is(this.#scalars.values[a], this.#scalars.values[b])
+    const [left, right] = [this.#lists[a] as readonly Scalar[], this.#lists[b] as readonly Scalar[]]
+    return left.length === right.length && left.every((item, index) => Object.is(item, right[index]))
+  }
+
+  /** Sets a row to what a row of another builder of the same feature is. */
+  copy(row: number, from: ColumnBuilder, fromRow: number): void {
+    const status = from.#statuses[fromRow] as number
+    this.#statuses[row] = status
+    // A row without a value is the type's zero in both.
+    if (this.#scalars === null) this.#lists[row] = from.#lists[fromRow]
+    else copyItem(this.#scalars, row, from.#scalars as ScalarValues, fromRow)
+    if (status === Status.ERROR)
+      this.setError(row, from.#errors.find((error) => error.row === fromRow)?.code ?? 'FS_INTERNAL')
   }
 
   build(): FeatureColumn {

@@ -5,6 +5,7 @@ import type { FeatureDefinition, StreamDefinition, ViewDefinition } from '../def
 import type { FieldType, ScalarType } from '../event/types.ts'
 import { canonicalText, type Expression } from '../expression/expression.ts'
 import { itemTypeOf } from '../expression/types.ts'
+import { runLaneWords, totalLaneWords } from '../number/lanes.ts'
 import type { ValueType } from './feature-column.ts'
 import { recordLayout, type RecordLayout } from './state/record-layout.ts'
 import { summaryLayout, type SummaryLayout } from './state/summary-layout.ts'
@@ -56,6 +57,8 @@ export interface ViewPlan {
   readonly corrected: boolean
   readonly layout: RecordLayout
   readonly summary: SummaryLayout
+  /** Of 32 runs together. */
+  readonly node: SummaryLayout
 }
 
 /** Functions and windows whose value depends on the order of events that happened and were known at the same moments. */
@@ -127,7 +130,8 @@ export function planView(catalog: Catalog, name: string, historyMs: number): Vie
       corrected,
       identified,
     }),
-    summary: summaryLayout(planned),
+    summary: summaryLayout(planned, runLaneWords),
+    node: summaryLayout(planned, totalLaneWords),
   }
 }
 

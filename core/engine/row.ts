@@ -81,8 +81,31 @@ class Writer {
 
 const writer = new Writer()
 
-const fingerprintBytes = (plan: ViewPlan): Uint8Array =>
-  Uint8Array.from(Buffer.from(plan.fingerprint.slice(0, 16), 'hex'))
+const fingerprints = new WeakMap<ViewPlan, Uint8Array>()
+
+function fingerprintBytes(plan: ViewPlan): Uint8Array {
+  let bytes = fingerprints.get(plan)
+  if (bytes === undefined)
+    fingerprints.set(plan, (bytes = Uint8Array.from(Buffer.from(plan.fingerprint.slice(0, 16), 'hex'))))
+  return bytes
+}
+
+const blockBytes = 1 << 18
+let block = new Uint8Array(0)
+let blockUsed = 0
+
+/** A copy that lies in memory shared with other rows: a buffer of its own costs more than a small row. */
+function keep(row: Uint8Array): Uint8Array {
+  if (row.length > blockBytes / 8) return row.slice()
+  if (blockUsed + row.length > block.length) {
+    block = new Uint8Array(blockBytes)
+    blockUsed = 0
+  }
+  const kept = block.subarray(blockUsed, blockUsed + row.length)
+  kept.set(row)
+  blockUsed += row.length
+  return kept
+}
 
 /** The events of one entity while its row is written: records in the order of the row, and their times. */
 const listed = { records: new Int32Array(64), times: new Float64Array(64), knowns: new Float64Array(64), count: 0 }
@@ -172,7 +195,7 @@ export function encodeRow(events: EntityEvents): Uint8Array {
   if (plan.layout.until >= 0) writeUntils(state)
   if (plan.layout.id >= 0) writeIds(state)
   for (let input = 0; input < plan.inputs.length; input++) writeInput(state, input)
-  return new Uint8Array(writer.view.buffer.slice(0, writer.at))
+  return keep(new Uint8Array(writer.view.buffer, 0, writer.at))
 }
 
 function writeTimes(base: number): void {
@@ -433,7 +456,7 @@ function decode(state: ViewState, entity: number, row: Uint8Array): void {
     const run = store.runAt(entity, index)
     for (let place = 0; place < store.lengthOf(run); place++) records[at++] = store.record(run, place)
   }
-  clearRecords(store.words, layout, records, count)
+  clearNulls(store.words, layout, records, count)
   if (layout.until >= 0) {
     const width = reader.u8()
     for (let slot = 0; slot < count; slot++)
@@ -460,12 +483,15 @@ function readOrder(reader: Reader, orders: Float64Array, count: number): void {
     orders[slot] = orderOf(orders[slot] as number, least + (offsetWidth === 4 ? reader.u32() : reader.f64()))
 }
 
-/** Records may be used ones: null bits and padding become 0. */
-function clearRecords(words: Int32Array, layout: RecordLayout, records: Int32Array, count: number): void {
-  const from = layout.nulls < 0 ? layout.stride - 1 : layout.nulls
-  if (layout.nulls < 0 && layout.stride === 2) return
+/** Records may be used ones: null bits become 0. */
+function clearNulls(
+  words: Int32Array,
+  { stride, nulls, nullWords }: RecordLayout,
+  records: Int32Array,
+  count: number,
+): void {
   for (let slot = 0; slot < count; slot++)
-    for (let word = from; word < layout.stride; word++) words[(records[slot] as number) * layout.stride + word] = 0
+    for (let word = 0; word < nullWords; word++) words[(records[slot] as number) * stride + nulls + word] = 0
 }
 
 function readInput(reader: Reader, state: ViewState, input: number, records: Int32Array, count: number): void {

@@ -38,6 +38,12 @@ export interface ChangedRow {
 export const changelogTable = (view: string): string => `${view}#rows`
 
 /**
+ * Values of `entity` may differ from as known at `knownMs` on, at every T after `timeMs`. `isEvent`: since an insert or
+ * upsert with that event time came; else one was taken back.
+ */
+export type ChangeListener = (entity: number, timeMs: number, knownMs: number, isEvent: boolean) => void
+
+/**
  * The state of one view in memory: a cache of its online rows. Batches of events go in, changed rows come out.
  *
  * Order of calls: `resolve` names the entity of each event; the caller loads what `unloaded` lists until it lists nothing;
@@ -60,6 +66,8 @@ export class ViewEngine {
   /** Changelog rows of the batch that was resolved last. */
   #rows: readonly (ChangelogRow | null)[] = []
   #changed: number[] = []
+  /** Told of each change as it is applied; null: nobody asks. */
+  onChange: ChangeListener | null = null
 
   constructor(plan: ViewPlan, shards: number, owned: ReadonlySet<number>) {
     this.plan = plan
@@ -99,8 +107,17 @@ export class ViewEngine {
   resolve(batch: Pick<EventBatch, 'columns' | 'count'>): Int32Array {
     const entities = this.#keys.resolve(batch.columns, batch.count)
     for (let row = 0; row < batch.count; row++) if ((entities[row] as number) >= 0) this.#want(entities[row] as number)
-    if (this.#versions !== null) this.#rows = this.#versions.resolve(batch.columns, batch.count)
+    if (this.#versions !== null) {
+      this.#rows = this.#versions.resolve(batch.columns, batch.count)
+      for (const row of this.#rows) if (row !== null && row.loaded && !row.held) this.#hold(row)
+    }
     return entities
+  }
+
+  /** What a new version of the row takes back may lie with the entity of any version. */
+  #hold(row: ChangelogRow): void {
+    row.held = true
+    for (const { entity } of row.versions) if (entity !== null) this.#want(this.#entities.add(entity))
   }
 
   #want(entity: number): void {
@@ -135,8 +152,7 @@ export class ViewEngine {
         return
       }
       this.#versions?.load(of, row)
-      // What a new version takes back may lie with any of them.
-      for (const { entity } of of.versions) if (entity !== null) this.#want(this.#entities.add(entity))
+      this.#hold(of)
     })
     this.#unloaded = this.#unloaded.filter((entity) => this.#entities.has(entity, Flag.listed))
   }
@@ -210,11 +226,13 @@ export class ViewEngine {
         this.#applyVersion(row, entity, ops?.[row] === Op.delete, time, known, order)
         continue
       }
+      const flags = table.flags(entity)
       if (offset < (firsts[table.shard(entity)] as number)) continue
-      this.#mustBeLoaded(entity)
+      if ((flags & Flag.loaded) === 0) this.#mustBeLoaded(entity)
       const record = store.insert(entity, time, known, order)
       staging.copyTo(store.words, record, row)
-      this.#dirty(entity)
+      if ((flags & Flag.dirty) === 0) this.#dirty(entity)
+      this.onChange?.(entity, time, known, ops?.[row] !== Op.retract)
       if (ids === null) continue
       store.floats[record * (layout.stride >> 1) + layout.until] = Number.NaN
       settle(store, entity, time, ids[row] as number, record, this.plan.stream.dedupeSpanMs as number, (at, of) =>
@@ -230,7 +248,7 @@ export class ViewEngine {
     const versions = this.#versions
     // A primary key that is too long is one that the view cannot take: the decoder has refused nulls.
     if (versions === null || changelogRow === null || changelogRow === undefined) return
-    const key = isDelete ? null : this.#entities.key(entity)
+    const key = isDelete ? null : this.#entities.key(entity).slice()
     const at = versions.add(changelogRow, { knownMs: known, order, timeMs: time, entity: key })
     const all = changelogRow.versions
     const offset = offsetOfOrder(order)
@@ -242,8 +260,11 @@ export class ViewEngine {
     const { layout } = store
     const record = store.insert(entity, time, known, order)
     this.#staging.copyTo(store.words, record, row)
-    store.floats[record * (layout.stride >> 1) + layout.until] = untilOf(known, all[at + 1])
+    const untilMs = untilOf(known, all[at + 1])
+    store.floats[record * (layout.stride >> 1) + layout.until] = untilMs
     this.#dirty(entity)
+    this.onChange?.(entity, time, known, true)
+    if (Number.isFinite(untilMs)) this.onChange?.(entity, time, untilMs, false)
   }
 
   /** The version counts until `untilMs`, when a record at `offset` of its partition took its place. */
@@ -256,9 +277,12 @@ export class ViewEngine {
     // Pruned, or not there yet where its row stands behind the changelog's: then it comes with its end.
     if (cursor < 0) return
     const at = store.recordAt(entity, cursor) * (store.layout.stride >> 1) + store.layout.until
+    const before = store.floats[at] as number
     store.floats[at] = untilMs > knownMs ? untilMs : Number.NEGATIVE_INFINITY
     store.touch(entity, cursor)
     this.#dirty(entity)
+    this.onChange?.(entity, timeMs, untilMs, false)
+    if (Number.isFinite(before)) this.onChange?.(entity, timeMs, before, false)
   }
 
   #mustBeLoaded(entity: number): void {
@@ -343,6 +367,7 @@ export class ViewEngine {
     for (let entity = 0; entity < store.entityCount; entity++) {
       if (table.has(entity, Flag.dirty) || !table.has(entity, Flag.loaded)) continue
       store.clear(entity)
+      this.#state.nodes.delete(entity)
       table.unset(entity, Flag.loaded)
     }
   }

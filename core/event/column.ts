@@ -1,5 +1,5 @@
 import { formatDecimal } from '../number/decimal.ts'
-import type { Column, Scalar } from './types.ts'
+import { tableText, type Column, type Scalar } from './types.ts'
 
 /** The value of one row of a column, as people write it. */
 export function scalarAt(column: Column, row: number): Scalar {
@@ -8,7 +8,7 @@ export function scalarAt(column: Column, row: number): Scalar {
     case 'bool':
       return column.values[row] === 1
     case 'string':
-      return column.table.strings[column.values[row] as number] as string
+      return tableText(column.table, column.values[row] as number)
     case 'decimal':
       return formatDecimal(column.values[row] as bigint, column.scale)
     default:

@@ -1,5 +1,12 @@
 import { fieldsReadBy, type Catalog } from '../definition/catalog.ts'
-import { durationText, expressionText, featureText, typeText, windowText } from '../definition/format.ts'
+import {
+  durationText,
+  expressionText,
+  featureText,
+  historyText,
+  typeText,
+  windowText,
+} from '../definition/format.ts'
 import {
   referenceText,
   type Definition,
@@ -267,6 +274,7 @@ function viewSettings(catalog: Catalog, view: ViewDefinition): Part[] {
     setting('ttl', span(view.ttlMs)),
     setting('lateness', span(view.latenessMs)),
     setting('maxAhead', span(view.maxAheadMs)),
+    setting('history', historyText(view)),
     ...zoneData(view),
     ...(stream === undefined
       ? []

@@ -360,7 +360,7 @@ function compare(
 }
 
 /** Equal to the bit: NaN is NaN, and 0 is not -0. */
-function sameBits(a: unknown, b: unknown): boolean {
+export function sameBits(a: unknown, b: unknown): boolean {
   if (Array.isArray(a) && Array.isArray(b))
     return a.length === b.length && a.every((item, index) => sameBits(item, b[index]))
   return Object.is(a, b)

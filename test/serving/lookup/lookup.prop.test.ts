@@ -65,6 +65,7 @@ async function openProjections(shards = 5) {
     historyMs,
     rowsMax,
     cacheBytesMax: 2_048,
+    arenaBytesMax: 16_384,
     sleep: async (ms) => {
       nowMs += ms
       await state.whileWaiting()

@@ -173,6 +173,7 @@ export async function openSystem({ shards = 4, drop }: SystemOptions = {}) {
       historyMs,
       rowsMax: 100,
       cacheBytesMax: 4_096,
+      arenaBytesMax: 16_384,
       sleep: () => Promise.resolve(),
     })
 
