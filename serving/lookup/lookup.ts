@@ -349,9 +349,5 @@ export class Lookup implements FeatureLookup {
     return [...columns, ...derived]
   }
 }
-
-/** One character a byte. */
-const idOf = (key: Uint8Array): string => Buffer.from(key).toString('latin1')
-
 const notReady = (): FeatureStoreError =>
   new FeatureStoreError('FS_NOT_READY', 'the online rows have not been built yet')
