@@ -4,6 +4,7 @@ import { buildCatalog } from '../../../core/definition/catalog.ts'
 import { expressionsOf } from '../../../core/definition/stream.ts'
 import type { Definition } from '../../../core/definition/types.ts'
 import type { ErrorCode } from '../../../core/errors.ts'
+import { every, everyEvent, historyStepOf, none } from '../../../core/definition/history.ts'
 
 const { bool, count, days, distinctCount, entity, float64, hours, int32, int64, lastN, mean, nullable } = tidemark
 const { model, service, stream, string, sum, timestamp, view } = tidemark
