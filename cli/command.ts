@@ -3,7 +3,9 @@ import { FeatureStoreError } from '../core/errors.ts'
 import type { FieldType, Scalar } from '../core/event/types.ts'
 import type { RegistryState } from '../core/registry/state.ts'
 import { isApplied } from '../core/registry/decide.ts'
+import type { EventLog } from '../core/ports/event-log.ts'
 import { parseInstant } from '../core/time/time.ts'
+import { loadRegistry } from '../worker/registry-log.ts'
 import { loadProject, type Project } from './project.ts'
 import { reportError } from './terminal.ts'
 
@@ -34,6 +36,22 @@ export const action =
 export function requireApplied(project: Project, state: RegistryState): void {
   if (!isApplied(project.catalog, state))
     throw new FeatureStoreError('FS_NOT_APPLIED', `the definitions in ${project.folder} differ from those applied`)
+}
+
+/**
+ * What `read` gives. What is not ready because the definitions were changed and not applied is said to be: no worker
+ * would build it.
+ *
+ * Errors: FS_NOT_APPLIED, and those of `read`.
+ */
+export async function orNotApplied<T>(project: Project, log: EventLog, read: () => Promise<T>): Promise<T> {
+  try {
+    return await read()
+  } catch (error) {
+    if (error instanceof FeatureStoreError && error.code === 'FS_NOT_READY')
+      requireApplied(project, await loadRegistry(log))
+    throw error
+  }
 }
 
 export const instantOption = (name: string, value: string | undefined): number | undefined =>

@@ -1,4 +1,4 @@
-import { fieldsReadBy, streamOf, type Catalog } from '../core/definition/catalog.ts'
+import { fieldsApplied, fieldsReadBy, streamOf, type Catalog } from '../core/definition/catalog.ts'
 import type { ViewPlan } from '../core/engine/plan.ts'
 import { FeatureStoreError } from '../core/errors.ts'
 import type { Offset, Position } from '../core/event/position.ts'
@@ -11,6 +11,7 @@ import { StreamReader, type WriterSchemas } from '../schemas/stream-reader.ts'
 import { FeatureProjection, prepareFeatures } from './feature-projection.ts'
 import { OfflineProjection } from './offline-projection.ts'
 import { OnlineProjection, type OnlineSettings } from './online-projection.ts'
+import { FlushPacer } from './pacing.ts'
 
 export interface WorkerSettings extends OnlineSettings {
   /** Longest time that applied events wait for a flush while more arrive, milliseconds. */
@@ -88,22 +89,19 @@ function readers(options: WorkerOptions, streams: readonly string[]): StreamRead
 async function runOnline(options: WorkerOptions, caughtUp: () => void): Promise<void> {
   const { catalog, online, log, settings, clock, signal } = options
   const projection = await OnlineProjection.start(catalog, online, log.logId, settings)
-  const streams = readers(options, projection.streams)
+  const streams = projection.streams.map((name) => {
+    const stream = streamOf(catalog, name)
+    const projection = fieldsApplied(catalog, stream)
+    // An engine remembers keys and strings on its own: tables may begin anew.
+    const tableBytesMax = settings.memoryBytesMax / 4
+    return new StreamReader({ log, schemas: options.schemas, stream, projection, tableBytesMax, reuse: true })
+  })
   await checkContinuity(projection, streams)
   const stops = [...(options.stops ?? [])]
   let flushing: Promise<unknown> = Promise.resolve()
-  let inFlight = false
-  let flushedMs = clock.nowMs()
+  const pacer = new FlushPacer(clock, settings.flushMs)
   const flush = (): void => {
-    inFlight = true
-    flushedMs = clock.nowMs()
-    flushing = projection.flush().then(
-      () => void (inFlight = false),
-      (error: unknown) => {
-        inFlight = false
-        throw error
-      },
-    )
+    flushing = pacer.run(() => projection.flush())
     // Awaited before the next flush; a failure in between must not be unhandled.
     flushing.catch(() => {})
   }
@@ -125,7 +123,7 @@ async function runOnline(options: WorkerOptions, caughtUp: () => void): Promise<
     }
     const stopped = stops[0] !== undefined && projection.applied >= stops[0]
     const idle = read === 0
-    if (projection.changed && (idle || stopped || (!inFlight && clock.nowMs() - flushedMs >= settings.flushMs))) {
+    if (projection.changed && (idle || stopped || pacer.due || projection.isOverBound)) {
       await flushing
       flush()
       if (idle || stopped) await flushing

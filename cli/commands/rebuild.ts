@@ -5,6 +5,7 @@ import { FileLock } from '../../connectors/kit/file-lock.ts'
 import type { ClickHouseClient } from '../../connectors/clickhouse/index.ts'
 import { historyStepOf } from '../../core/definition/history.ts'
 import { FeatureStoreError } from '../../core/errors.ts'
+import { planView } from '../../core/engine/plan.ts'
 import { stateDigest } from '../../worker/audit/digest.ts'
 import type { CodedStrings } from '../../schemas/sql/native.ts'
 import { action, withCommon, type CommonOptions } from '../command.ts'
@@ -86,8 +87,11 @@ async function digests(project: Project): Promise<Digests> {
   for (const stream of [...project.catalog.streams.keys()].sort()) {
     parts.push(`${stream}:${await digestOf(offline.client, `\`events_${stream}\``)}`)
   }
+  const plans = [...project.catalog.views.keys()].map((view) =>
+    planView(project.catalog, view, project.config.online.historyMs),
+  )
   return {
-    online: await stateDigest(online, project.catalog.views.keys()),
+    online: await stateDigest(online, plans),
     offline: parts.join(' '),
     history: await historyDigest(project, offline.client),
   }

@@ -285,3 +285,10 @@ export function fieldsReadBy(view: ViewDefinition, stream: StreamDefinition): st
   const identity = stream.id === undefined ? (stream.primaryKey ?? []) : [stream.id]
   return [...new Set([...view.keyFields, stream.eventTime, ...inputs, ...identity])]
 }
+
+/** Stream fields that its views apply together. With an id all of them: duplicates are compared by what they say. */
+export function fieldsApplied(catalog: Catalog, stream: StreamDefinition): string[] {
+  if (stream.id !== undefined) return Object.keys(stream.fields)
+  const views = [...catalog.views.values()].filter(({ from }) => from === stream.name)
+  return [...new Set(views.flatMap((view) => fieldsReadBy(view, stream)))]
+}

@@ -36,6 +36,27 @@ function put(values: ScalarValues, row: number, item: Item): void {
   }
 }
 
+function copyItem(into: ScalarValues, row: number, from: ScalarValues, fromRow: number): void {
+  switch (into.type) {
+    case 'string':
+      into.values[row] = from.values[fromRow] as string
+      break
+    case 'int64':
+      into.values[row] = from.values[fromRow] as bigint
+      break
+    // Spelt out, so that each place sees arrays of one kind only.
+    case 'int32':
+      into.values[row] = (from.values as Int32Array)[fromRow] as number
+      break
+    case 'bool':
+      into.values[row] = (from.values as Uint8Array)[fromRow] as number
+      break
+    case 'float64':
+    case 'timestamp':
+      into.values[row] = (from.values as Float64Array)[fromRow] as number
+  }
+}
+
 /** Builds one feature's column; rows may be set in any order. A row that is not set is NOT_FOUND. */
 export class ColumnBuilder {
   readonly #name: string
@@ -102,11 +123,15 @@ export class ColumnBuilder {
     return left.length === right.length && left.every((item, index) => Object.is(item, right[index]))
   }
 
-  /** Makes a row what another one is. */
-  copy(from: number, to: number): void {
-    this.#statuses[to] = this.#statuses[from] as number
-    if (this.#scalars === null) this.#lists[to] = this.#lists[from]
-    else this.#scalars.values[to] = this.#scalars.values[from] as never
+  /** Sets a row to what a row of another builder of the same feature is. */
+  copy(row: number, from: ColumnBuilder, fromRow: number): void {
+    const status = from.#statuses[fromRow] as number
+    this.#statuses[row] = status
+    // A row without a value is the type's zero in both.
+    if (this.#scalars === null) this.#lists[row] = from.#lists[fromRow]
+    else copyItem(this.#scalars, row, from.#scalars as ScalarValues, fromRow)
+    if (status === Status.ERROR)
+      this.setError(row, from.#errors.find((error) => error.row === fromRow)?.code ?? 'FS_INTERNAL')
   }
 
   build(): FeatureColumn {

@@ -318,7 +318,7 @@ class RowBuilder {
   isSame = (a: number, b: number): boolean => this.#builders.every((builder) => builder.isSame(a, b))
 
   keep(from: number, to: number): void {
-    for (const builder of this.#builders) builder.copy(from, to)
+    for (const builder of this.#builders) builder.copy(to, builder, from)
   }
 
   /** The row behind the last one is one of the chunk. */

@@ -5,6 +5,7 @@ import type { FeatureDefinition, StreamDefinition, ViewDefinition } from '../def
 import type { FieldType, ScalarType } from '../event/types.ts'
 import { canonicalText, type Expression } from '../expression/expression.ts'
 import { typeOf } from '../expression/types.ts'
+import { runLaneWords, totalLaneWords } from '../number/lanes.ts'
 import type { ValueType } from './feature-column.ts'
 import { recordLayout, type RecordLayout } from './state/record-layout.ts'
 import { summaryLayout, type SummaryLayout } from './state/summary-layout.ts'
@@ -33,6 +34,16 @@ export interface FeaturePlan {
   readonly window: number
 }
 
+/** When the stored row of an entity is split (row-parts.ts); events. */
+export interface RowSplit {
+  /** Rows beyond it are a head and parts; below half of it they are one value again. At least twice `partEvents`. */
+  readonly splitEvents: number
+  readonly partEvents: number
+}
+
+/** row-parts.ts has the figures. */
+const rowSplit: RowSplit = { splitEvents: 512, partEvents: 256 }
+
 type Mutable<T> = { -readonly [K in keyof T]: T[K] }
 
 /** A view compiled once: its features share windows and inputs. */
@@ -53,13 +64,16 @@ export interface ViewPlan {
   readonly corrected: boolean
   readonly layout: RecordLayout
   readonly summary: SummaryLayout
+  /** Of 32 runs together. */
+  readonly node: SummaryLayout
+  readonly split: RowSplit
 }
 
 /** Functions and windows whose value depends on the order of events that happened and were known at the same moments. */
 const isOrdered = ({ aggregation, window }: FeatureDefinition): boolean =>
   ['first', 'last', 'lastN'].includes(aggregation.function) || window.kind === 'rows'
 
-export function planView(catalog: Catalog, name: string, historyMs: number): ViewPlan {
+export function planView(catalog: Catalog, name: string, historyMs: number, split = rowSplit): ViewPlan {
   const view = viewOf(catalog, name)
   const stream = streamOf(catalog, view.from)
   const inputs: (Mutable<InputPlan> & { readonly text: string })[] = []
@@ -124,7 +138,9 @@ export function planView(catalog: Catalog, name: string, historyMs: number): Vie
       corrected,
       identified,
     }),
-    summary: summaryLayout(planned),
+    summary: summaryLayout(planned, runLaneWords),
+    node: summaryLayout(planned, totalLaneWords),
+    split,
   }
 }
 

@@ -14,7 +14,17 @@ export interface FieldType {
 /** Distinct strings, each once; its index is its code. Grows only, so a code keeps its meaning while the process lives. */
 export interface StringTable {
   readonly strings: readonly string[]
+  /** How many there are, where that is known without making them. */
+  readonly size?: number
+  /** One of them, where it can be had without the others. */
+  text?(code: number): string
+  /** The UTF-8 bytes of one, where they are at hand: a view, valid until the table grows. */
+  bytes?(code: number): Uint8Array
 }
+
+export const tableSize = (table: StringTable): number => table.size ?? table.strings.length
+export const tableText = (table: StringTable, code: number): string =>
+  table.text === undefined ? (table.strings[code] as string) : table.text(code)
 
 /** One byte per row, 1 where the value is null; null when no row is. What `values` holds at a null is unspecified. */
 export type NullMask = Uint8Array | null

@@ -31,16 +31,20 @@ export interface StreamDecoderOptions {
   readonly schemas: (fingerprintHex: string) => AvroSchema | undefined
   /** Fields to make columns of; default all. The others are checked all the same. */
   readonly projection?: readonly string[]
+  /** A batch's arrays are those of the next one too: for a reader that is done with one before it asks for the next. */
+  readonly reuse?: boolean
 }
 
 export interface StreamDecoder {
   /**
    * The records of a chunk from offset `from` on, as columns. A record that does not decode or does not fit the stream
-   * is in `dead`. Arrays are the batch's own; string tables are the decoder's and grow.
+   * is in `dead`. Arrays are the batch's own, unless `reuse` says otherwise; string tables are the decoder's and grow.
    *
    * Errors: FS_LOG_CORRUPT when the chunk is broken.
    */
   decode(chunk: LogChunk, partition: number, epoch: number, from: Offset): EventBatch
+  /** Bytes of its string tables. */
+  readonly tableBytes: number
 }
 
 /** Rows to begin with where the chunk does not tell how many records it has. */
@@ -69,6 +73,8 @@ class Decoder implements StreamDecoder {
   private readonly ops: PlannedOps
   private readonly cursor = new RecordCursor()
   private readonly plans: Plan[] = []
+  /** The buffer of all batches, where they may share one. */
+  private used: RowBuffer | null = null
   /** Fingerprints without a schema; asked for again with the next chunk, since a schema may come later. */
   private unknown: Plan[] = []
 
@@ -98,6 +104,10 @@ class Decoder implements StreamDecoder {
       mayBeAbsent: kept && type.nullable !== true && !identity.has(name),
       strings: type.type === 'string' && projection.has(name) ? new StringInterner() : null,
     }))
+  }
+
+  get tableBytes(): number {
+    return this.fields.reduce((bytes, { strings }) => bytes + (strings?.memoryBytes ?? 0), 0)
   }
 
   decode(chunk: LogChunk, partition: number, epoch: number, from: Offset): EventBatch {
@@ -178,6 +188,14 @@ class Decoder implements StreamDecoder {
   }
 
   private newBuffer(rows: number): RowBuffer {
+    const used = this.used
+    if (used !== null) {
+      used.row = 0
+      used.problem = 0
+      used.nullSeen.fill(0)
+      if (rows > used.capacity) this.grow(used, Math.ceil(rows * 1.25))
+      return used
+    }
     const out: RowBuffer = {
       capacity: 0,
       row: 0,
@@ -191,6 +209,7 @@ class Decoder implements StreamDecoder {
       nullSeen: new Uint8Array(this.fields.length),
     }
     if (rows > 0) this.grow(out, Math.max(rows, rowsMin))
+    if (this.options.reuse === true) this.used = out
     return out
   }
 

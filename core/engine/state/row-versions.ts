@@ -20,6 +20,8 @@ export interface ChangelogRow {
   readonly versions: RowVersion[]
   loaded: boolean
   dirty: boolean
+  /** The entities of its versions are in memory, or asked for. */
+  held: boolean
 }
 
 const format = 1
@@ -73,7 +75,7 @@ export class RowVersions {
     const name = Buffer.from(key).toString('latin1')
     let row = this.#rows.get(name)
     if (row === undefined) {
-      row = { key, shard: shardOf(key, this.#shards), versions: [], loaded: false, dirty: false }
+      row = { key, shard: shardOf(key, this.#shards), versions: [], loaded: false, dirty: false, held: false }
       this.#rows.set(name, row)
     }
     return row
@@ -112,9 +114,10 @@ export class RowVersions {
     }
   }
 
-  /** Forgets what the store has as well. */
+  /** Forgets what the store has as well. What stays may lose its entities. */
   evictClean(): void {
     for (const [name, row] of this.#rows) {
+      row.held = false
       if (row.dirty) continue
       this.#versions -= row.versions.length
       this.#rows.delete(name)

@@ -40,6 +40,7 @@ async function derivedOf(request: Readonly<Record<string, readonly Scalar[]>>) {
     historyMs: 0,
     rowsMax: 10,
     cacheBytesMax: 0,
+    arenaBytesMax: 0,
     sleep: async () => {},
   })
   const { columns } = await lookup.getFeatures({ service: 'risk', entities: { card: ['a', 'b'] }, request })

@@ -167,6 +167,7 @@ export async function openSystem({ shards = 4, drop }: SystemOptions = {}) {
       historyMs,
       rowsMax: 100,
       cacheBytesMax: 4_096,
+      arenaBytesMax: 16_384,
       sleep: () => Promise.resolve(),
     })
 
@@ -255,6 +256,7 @@ export const tampered = (
     acquire: (shards) => store.acquire(shards),
     apply: (flushes) => store.apply(flushes),
     positions: (shards) => store.positions(shards),
+    readParts: (name, shard, rowKey, names) => store.readParts(name, shard, rowKey, names),
     deadLetters: () => store.deadLetters(),
     async read(name, shards, keys) {
       const read = await store.read(name, shards, keys)

@@ -1,0 +1,3 @@
+import { smallHistories } from './histories.ts'
+
+smallHistories('plain')
