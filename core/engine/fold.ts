@@ -2,7 +2,7 @@ import { runMask, runShift, nodeShift } from './state/event-store.ts'
 import { FloatMoments } from './state/float-moments.ts'
 import { addExtremes, addIntegers, live, liveRecords, present } from './state/live.ts'
 import { ensureNodes } from './state/nodes.ts'
-import { anchorOf, ensureSummary } from './state/summarise.ts'
+import { chooseAnchor, ensureSummary } from './state/summarise.ts'
 import { newestKnownAt, standingAt } from './state/summary-layout.ts'
 import { Extremes, Tally } from './state/tally.ts'
 import type { ViewState } from './state/view-state.ts'
@@ -35,7 +35,7 @@ export class Fold {
     this.events = 0
     if (plan.tally) this.tally.reset()
     if (plan.extremes) this.extremes.reset()
-    if (plan.sums) this.moments.reset(plan.squares, anchorOf(state, plan.input))
+    if (plan.sums) this.moments.reset(plan.squares, chooseAnchor(state, entity, plan.input, lo, hi))
     const store = state.events
     const last = hi >> runShift
     const lastPlaces = hi & runMask

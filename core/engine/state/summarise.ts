@@ -1,5 +1,5 @@
 import { laneAnchor, RunLanes } from '../../number/lanes.ts'
-import { runLength, type EventStore } from './event-store.ts'
+import { runLength, runShift, type EventStore } from './event-store.ts'
 import { addExtremes, addIntegers, live, standingRecords } from './live.ts'
 import { newestKnownAt, standingAt } from './summary-layout.ts'
 import { Extremes, Tally } from './tally.ts'
@@ -48,8 +48,26 @@ export function ensureSummary(state: ViewState, run: number): number {
   return summary
 }
 
-/** The anchor of an input's lanes: chosen once, by the values at hand, for as long as the state lives. */
+/** The anchor of an input's lanes, where a run was summarised or folded before. */
 export const anchorOf = (state: ViewState, input: number): number => state.anchors[input] ?? 0
+
+/**
+ * The anchor of an input's lanes: chosen once, by the first values at hand, for as long as the state lives. A fold asks
+ * before it adds anything, or a summary made on the way would lie on other grids than what came before.
+ */
+export function chooseAnchor(state: ViewState, entity: number, input: number, lo: number, hi: number): number {
+  const known = state.anchors[input] ?? null
+  if (known !== null) return known
+  const store = state.events
+  const last = Math.min(hi >> runShift, store.runsOf(entity) - 1)
+  for (let index = lo >> runShift; index <= last; index++) {
+    const found = standingRecords(store, store.runAt(entity, index), input)
+    if (found === 0) continue
+    copyValues(store, input, found)
+    return (state.anchors[input] = laneAnchor(values, 0, 1, found))
+  }
+  return 0
+}
 
 function storeLanes(state: ViewState, input: number, found: number, at: number): void {
   const store = state.events
