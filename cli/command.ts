@@ -1,6 +1,7 @@
 import type { Command } from 'commander'
 import { FeatureStoreError } from '../core/errors.ts'
-import type { FieldType, Scalar } from '../core/event/types.ts'
+import { scalarText, shapeOf, type FieldType, type Scalar } from '../core/event/types.ts'
+import { formatDecimal, unscaledOf } from '../core/number/decimal.ts'
 import type { RegistryState } from '../core/registry/state.ts'
 import { isApplied } from '../core/registry/decide.ts'
 import type { EventLog } from '../core/ports/event-log.ts'
@@ -88,7 +89,7 @@ export function typedColumns(
 ): Record<string, Scalar[]> {
   return Object.fromEntries(
     Object.entries(given).map(([field, cells]) => {
-      const type = declared[field]?.type
+      const type = declared[field]
       if (type === undefined)
         throw new FeatureStoreError(
           'FS_USAGE',
@@ -99,10 +100,10 @@ export function typedColumns(
   )
 }
 
-function typedCell(what: string, type: FieldType['type'], cell: string): Scalar {
+function typedCell(what: string, field: FieldType, cell: string): Scalar {
   const wrong = (): FeatureStoreError =>
-    new FeatureStoreError('FS_USAGE', `${what}: ${JSON.stringify(cell)} is no ${type}`)
-  switch (type) {
+    new FeatureStoreError('FS_USAGE', `${what}: ${JSON.stringify(cell)} is no ${scalarText(field)}`)
+  switch (field.type) {
     case 'string':
       return cell
     case 'bool':
@@ -114,6 +115,11 @@ function typedCell(what: string, type: FieldType['type'], cell: string): Scalar 
     case 'int64':
       if (!/^-?\d{1,19}$/.test(cell)) throw wrong()
       return BigInt(cell)
+    case 'decimal': {
+      const unscaled = unscaledOf(cell, shapeOf(field))
+      if (unscaled === null) throw wrong()
+      return formatDecimal(unscaled, shapeOf(field).scale)
+    }
     case 'float64':
       if (cell.trim() === '' || Number.isNaN(Number(cell))) throw wrong()
       return Number(cell)

@@ -108,4 +108,5 @@ export async function serveProject(project: Project, options: ServeOptions): Pro
   })
   server.setServing(false)
   await server.shutdown(graceMs)
+  options.logger.info('serve.arena', { ...opened.lookup.arena })
 }

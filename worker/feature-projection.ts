@@ -137,7 +137,8 @@ export class FeatureProjection {
     const partitions = await this.#reader.refresh()
     let knownMs = Number.POSITIVE_INFINITY
     for (const [partition, { end }] of partitions.entries()) {
-      this.#waiting[partition] ??= await this.#reader.read(partition, this.#next(partition), readBytes)
+      if (this.#next(partition) < end)
+        this.#waiting[partition] ??= await this.#reader.read(partition, this.#next(partition), readBytes)
       const batch = this.#waiting[partition] ?? null
       if (batch !== null && batch.nextOffset < end) knownMs = Math.min(knownMs, lastKnownAt(batch))
     }

@@ -42,6 +42,8 @@ export class OnlineProjection {
   readonly #applied: Record<string, PartitionPosition[]> = {}
   readonly #newest: Record<string, number> = {}
   #changed = false
+  /** The last flush, until the store has answered it. */
+  #flushing: Promise<unknown> | null = null
 
   private constructor(
     catalog: Catalog,
@@ -153,7 +155,7 @@ export class OnlineProjection {
       return stored === null ? 0 : nextOffset(stored.position, batch.stream, batch.partition)
     }
     // Only here: between two batches no entity of one is under way.
-    if (this.isOverBound) for (const engine of this.#engines) engine.evictClean()
+    if (this.isOverBound) await this.#makeRoom()
     for (const engine of this.#engines) {
       if (engine.plan.stream.name !== batch.stream) continue
       const entities = engine.resolve(batch)
@@ -164,6 +166,18 @@ export class OnlineProjection {
     this.#keepDead(batch, from)
     ;(this.#applied[batch.stream] ??= [])[batch.partition] = { epoch: batch.epoch, next: batch.nextOffset }
     this.#changed = true
+  }
+
+  /**
+   * Drops what the store has: not before it has it, or what is read again would be older than what was dropped. Where
+   * that is not enough, what changed since is flushed and all of it dropped.
+   */
+  async #makeRoom(): Promise<void> {
+    await this.#flushing
+    for (const engine of this.#engines) engine.evictClean()
+    if (!this.isOverBound || !this.#changed) return
+    await this.flush()
+    for (const engine of this.#engines) engine.evictClean()
   }
 
   /** Whether memory is ahead of the store. */
@@ -187,16 +201,26 @@ export class OnlineProjection {
         count++
       }
     }
-    const to: ShardPosition = { position: this.position, newestEventTimeMs: { ...this.#newest } }
+    const newestEventTimeMs = { ...this.#newest }
     const flushes = this.#owned.map(({ lease, stored, dead }): ShardFlush => ({
       lease,
       from: stored,
-      to,
+      to: { position: this.#positionOf(stored), newestEventTimeMs },
       rows: rows.get(lease.shard) ?? [],
       deadLetters: dead,
     }))
     for (const shard of this.#owned) shard.dead = []
     this.#changed = false
+    this.#flushing = this.#write(flushes)
+    try {
+      await this.#flushing
+    } finally {
+      this.#flushing = null
+    }
+    return count
+  }
+
+  async #write(flushes: readonly ShardFlush[]): Promise<void> {
     const outcomes = await this.#store.apply(flushes)
     outcomes.forEach((outcome, index) => {
       const shard = this.#owned[index] as OwnedShard
@@ -207,9 +231,29 @@ export class OnlineProjection {
           'FS_POSITION_GAP',
           `shard ${shard.lease.shard} does not stand where this worker left it`,
         )
-      shard.stored = to
+      shard.stored = (flushes[index] as ShardFlush).to
     })
-    return count
+  }
+
+  /**
+   * What a shard's rows cover with all that is applied. A flush that reached only some shards leaves them ahead of where
+   * reading goes on: what they have already is not taken again, so their positions never go back.
+   */
+  #positionOf(stored: ShardPosition | null): Position {
+    const { logId, streams } = this.position
+    if (stored === null) return { logId, streams }
+    return {
+      logId,
+      streams: Object.fromEntries(
+        Object.entries(streams).map(([stream, partitions]) => [
+          stream,
+          partitions.map((applied, partition) => {
+            const held = stored.position.streams[stream]?.[partition]
+            return held !== undefined && held.next > applied.next ? held : applied
+          }),
+        ]),
+      ),
+    }
   }
 
   /** Heads have parts, and a changelog's rows name further entities: so more than once. */

@@ -1,4 +1,5 @@
 import { fieldsApplied, fieldsReadBy, streamOf, type Catalog } from '../core/definition/catalog.ts'
+import type { ViewPlan } from '../core/engine/plan.ts'
 import { FeatureStoreError } from '../core/errors.ts'
 import type { Offset, Position } from '../core/event/position.ts'
 import type { Clock, Logger } from '../core/ports/environment.ts'
@@ -52,6 +53,8 @@ const onlineReadBytes = 256 * 1024
 const offlineReadBytes = 4 * 1024 * 1024
 /** Records without rows: the position of a feature history follows at most so often, milliseconds. */
 const historyPositionMs = 1_000
+/** How often a history that finds its table elsewhere begins again before it gives up. */
+const restartsMax = 3
 
 /**
  * Runs the projections of a project, each with its own reader and position, so that one store being down never delays
@@ -183,22 +186,35 @@ async function runOffline(options: WorkerOptions): Promise<void> {
  * far more values than they hold, in the same thread, and nobody waits for it.
  */
 async function runHistory(options: WorkerOptions, store: FeatureHistoryStore, served: Promise<void>): Promise<void> {
-  const { catalog, log, schemas, clock, signal } = options
+  const { catalog, log, schemas, clock, logger, signal } = options
   const plans = await prepareFeatures(catalog, store)
   const readers = plans.map(
     ({ view, stream }) => new StreamReader({ log, schemas, stream, projection: fieldsReadBy(view, stream) }),
   )
   await served
+  const start = (index: number): Promise<FeatureProjection> =>
+    FeatureProjection.start(plans[index] as ViewPlan, store, readers[index] as StreamReader, signal)
   const projections: FeatureProjection[] = []
-  for (const [index, plan] of plans.entries())
-    projections.push(await FeatureProjection.start(plan, store, readers[index] as StreamReader, signal))
+  for (const index of plans.keys()) projections.push(await start(index))
   const pause = (): Promise<void> => options.sleep(0)
+  let restarts = 0
+  const flush = async (index: number): Promise<void> => {
+    try {
+      await projections[index]?.flush(pause)
+    } catch (error) {
+      if (!(error instanceof FeatureStoreError && error.code === 'FS_POSITION_GAP') || restarts++ >= restartsMax)
+        throw error
+      // A worker that was killed had sent a write, which has arrived since.
+      logger.warn('history.restarted', { view: plans[index]?.view.name ?? '', reason: error.message })
+      projections[index] = await start(index)
+    }
+  }
   let positionMs = clock.nowMs()
   while (!signal.aborted) {
     let read = 0
-    for (const projection of projections) {
-      read += await projection.step()
-      if (projection.isFull) await projection.flush(pause)
+    for (const index of projections.keys()) {
+      read += (await projections[index]?.step()) ?? 0
+      if (projections[index]?.isFull === true) await flush(index)
       options.onProgress?.({
         projection: 'history',
         applied: projections.reduce((sum, { applied }) => sum + applied, 0),
@@ -208,12 +224,19 @@ async function runHistory(options: WorkerOptions, store: FeatureHistoryStore, se
     }
     if (read > 0) continue
     const isDue = options.until === 'caught-up' || clock.nowMs() - positionMs >= historyPositionMs
-    for (const projection of projections) if (isDue && projection.changed) await projection.flush(pause)
-    if (isDue) positionMs = clock.nowMs()
-    if (options.until === 'caught-up') break
+    if (isDue) {
+      positionMs = clock.nowMs()
+      for (const index of projections.keys()) if (projections[index]?.changed === true) await flush(index)
+    }
+    // One that began again has something to read.
+    if (options.until === 'caught-up' && (await isRead(projections, readers))) break
     await options.sleep(options.settings.pollMs)
   }
-  for (const projection of projections) if (projection.changed) await projection.flush(pause)
+  for (const index of projections.keys()) if (projections[index]?.changed === true) await flush(index)
+}
+
+async function isRead(projections: readonly FeatureProjection[], readers: readonly StreamReader[]): Promise<boolean> {
+  return projections.reduce((sum, { applied }) => sum + applied, 0) >= (await logTotal(readers))
 }
 
 async function logTotal(streams: readonly StreamReader[]): Promise<number> {

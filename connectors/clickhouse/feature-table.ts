@@ -2,13 +2,16 @@
 import { createHash } from 'node:crypto'
 import {
   hasValue,
+  itemTypeOf,
   Status,
   statusName,
   valueAt,
   type FeatureColumn,
+  type ItemType,
   type ValueType,
 } from '../../core/engine/feature-column.ts'
 import type { Column, FieldType, Scalar } from '../../core/event/types.ts'
+import { unscaledOf, type DecimalShape } from '../../core/number/decimal.ts'
 import type { FeaturePosition, FeatureRows, FeatureTable } from '../../core/ports/feature-history-store.ts'
 import { encodeNativeBlock, type NativeColumn, type NumberArray } from '../../schemas/sql/native.ts'
 import { quoteName } from './client.ts'
@@ -25,10 +28,10 @@ export const featuresView = (view: string): string => `features_${view}`
 /** A row of the table: of a version, or the one that says how far the table has come. */
 const Role = { version: 0, position: 1 } as const
 
-const columnType = (type: ValueType): string =>
-  type.kind === 'list'
-    ? `Array(${sqlType({ type: type.of, nullable: true })})`
-    : sqlType({ type: type.type, nullable: true })
+function columnType(type: ValueType): string {
+  const item = sqlType({ ...itemTypeOf(type), nullable: true })
+  return type.kind === 'list' ? `Array(${item})` : item
+}
 
 export function featureColumns({ key, features }: FeatureTable): readonly (readonly [name: string, type: string])[] {
   return [
@@ -191,7 +194,7 @@ function valueColumn(
     return {
       name,
       type: columnType(type),
-      data: { ends, items: packed(type.kind === 'list' ? type.of : type.type, items), itemNulls },
+      data: { ends, items: packed(itemTypeOf(type), items), itemNulls },
     }
   }
   const nulls = new Uint8Array(count)
@@ -203,8 +206,12 @@ function valueColumn(
 }
 
 /** Items of a list as the type's array, '' or 0 at nulls. */
-function packed(type: FieldType['type'], items: readonly Scalar[]): NumberArray | string[] {
-  switch (type) {
+function packed(item: ItemType, items: readonly Scalar[]): NumberArray | string[] {
+  switch (item.type) {
+    case 'decimal':
+      return BigInt64Array.from(items, (text) =>
+        text === null ? 0n : (unscaledOf(text as string, item as DecimalShape) ?? 0n),
+      )
     case 'string':
       return items.map((item) => (item ?? '') as string)
     case 'bool':

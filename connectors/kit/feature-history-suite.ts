@@ -32,7 +32,7 @@ export function rowsOf(table: FeatureTable, rows: readonly TestRow[]): FeatureRo
     count: rows.length,
     keys: table.key.map(({ type }, part) =>
       columnOf(
-        type,
+        { type },
         rows.map(({ key }) => key[part] as Scalar),
       ),
     ),

@@ -1,4 +1,4 @@
-import type { FieldType } from '../event/types.ts'
+import { scalarText, type FieldType } from '../event/types.ts'
 import type { ArithmeticOp, ComparisonOp, Expression } from '../expression/expression.ts'
 import { historyStepOf } from './history.ts'
 import type { FeatureDefinition, ViewDefinition, WindowDefinition } from './types.ts'
@@ -60,8 +60,8 @@ export function windowText(window: WindowDefinition): string {
 }
 
 /** `int32`, `nullable string`, `float64 with NaN and infinities`. */
-export const typeText = ({ type, nullable, allowNonFinite }: FieldType): string =>
-  `${nullable === true ? 'nullable ' : ''}${type}${allowNonFinite === true ? ' with NaN and infinities' : ''}`
+export const typeText = ({ nullable, allowNonFinite, ...field }: FieldType): string =>
+  `${nullable === true ? 'nullable ' : ''}${scalarText(field)}${allowNonFinite === true ? ' with NaN and infinities' : ''}`
 
 const operators: Readonly<Record<ArithmeticOp | ComparisonOp, string>> = {
   add: '+',

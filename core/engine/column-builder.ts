@@ -1,15 +1,27 @@
 import type { ErrorCode } from '../errors.ts'
-import type { Scalar, ScalarType } from '../event/types.ts'
-import { Status, type FeatureColumn, type ScalarValues, type StatusCode, type ValueType } from './feature-column.ts'
+import { shapeOf, type Scalar } from '../event/types.ts'
+import { unscaledOfCanonical } from '../number/decimal.ts'
+import {
+  itemTypeOf,
+  Status,
+  type FeatureColumn,
+  type ItemType,
+  type ScalarValues,
+  type StatusCode,
+  type ValueType,
+} from './feature-column.ts'
 
 type Item = Exclude<Scalar, null>
 
-export function emptyValues(type: ScalarType, rows: number): ScalarValues {
+export function emptyValues(item: ItemType, rows: number): ScalarValues {
+  const { type } = item
   switch (type) {
     case 'int32':
       return { type, values: new Int32Array(rows) }
     case 'int64':
       return { type, values: new BigInt64Array(rows) }
+    case 'decimal':
+      return { type, ...shapeOf(item), values: new BigInt64Array(rows) }
     case 'bool':
       return { type, values: new Uint8Array(rows) }
     case 'string':
@@ -31,6 +43,9 @@ function put(values: ScalarValues, row: number, item: Item): void {
     case 'int64':
       values.values[row] = typeof item === 'bigint' ? item : BigInt(item as number)
       break
+    case 'decimal':
+      values.values[row] = typeof item === 'bigint' ? item : unscaledOfCanonical(item as string)
+      break
     default:
       values.values[row] = item as number
   }
@@ -42,6 +57,7 @@ function copyItem(into: ScalarValues, row: number, from: ScalarValues, fromRow: 
       into.values[row] = from.values[fromRow] as string
       break
     case 'int64':
+    case 'decimal':
       into.values[row] = from.values[fromRow] as bigint
       break
     // Spelt out, so that each place sees arrays of one kind only.
@@ -82,7 +98,7 @@ export class ColumnBuilder {
     this.#fingerprint = column.fingerprint
     this.#counts = column.counts === true
     this.#statuses = new Uint8Array(rows).fill(Status.NOT_FOUND)
-    this.#scalars = column.type.kind === 'scalar' ? emptyValues(column.type.type, rows) : null
+    this.#scalars = column.type.kind === 'scalar' ? emptyValues(itemTypeOf(column.type), rows) : null
     this.#lists = column.type.kind === 'list' ? new Array<readonly Scalar[] | undefined>(rows) : []
   }
 
@@ -98,6 +114,7 @@ export class ColumnBuilder {
     this.#errors.push({ row, code })
   }
 
+  /** A decimal as its unscaled bigint, or as text. */
   setValue(row: number, value: Item): void {
     this.#statuses[row] = Status.PRESENT
     put(this.#scalars as ScalarValues, row, value)
@@ -152,7 +169,7 @@ export class ColumnBuilder {
     const ends = new Int32Array(rows)
     let total = 0
     for (let row = 0; row < rows; row++) ends[row] = total += this.#lists[row]?.length ?? 0
-    const items = emptyValues((this.#type as { of: ScalarType }).of, total)
+    const items = emptyValues(itemTypeOf(this.#type), total)
     let itemNulls: Uint8Array | null = null
     let at = 0
     for (const list of this.#lists) {

@@ -343,7 +343,7 @@ class RowBuilder {
         })
         return { type, values: coded, table: { strings: [...codes.keys()] as string[] }, nulls: null }
       }
-      const column = emptyValues(type, count)
+      const column = emptyValues({ type }, count)
       values.forEach((value, row) => (column.values[row] = (type === 'bool' ? Number(value) : value) as never))
       return { ...column, nulls: null } as Column
     })

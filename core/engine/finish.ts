@@ -8,6 +8,7 @@ import {
   varianceOfBigIntegers,
   varianceOfIntegers,
 } from '../number/integer-moments.ts'
+import { meanOfDecimals, stddevOfDecimals, unscaledMax, varianceOfDecimals } from '../number/decimal.ts'
 import type { Scalar } from '../event/types.ts'
 import { ColumnBuilder } from './column-builder.ts'
 import { Status } from './feature-column.ts'
@@ -38,7 +39,7 @@ interface Group extends FoldPlan {
   readonly partEnds: readonly number[] | null
 }
 
-/** A value, null for SQL's null, or OVERFLOW. */
+/** A value, a decimal unscaled, null for SQL's null, or OVERFLOW. */
 type Finished = Scalar | readonly Scalar[] | typeof overflow
 const overflow = Symbol('OVERFLOW')
 
@@ -249,7 +250,7 @@ function groupOf(plan: ViewPlan, members: readonly { readonly at: number; readon
   const squares = wants('variance', 'stddev')
   const sums = type === 'float64' && (squares || wants('sum', 'mean'))
   const needed = members.some(({ plan: feature }) => numeric.has(feature.definition.aggregation.function))
-  const numbers = !needed ? null : type === 'int64' ? 'big' : 'fold'
+  const numbers = !needed ? null : type === 'int64' || type === 'decimal' ? 'big' : 'fold'
   const asked = plan.windows[window] as WindowDefinition
   const partEnds = asked.kind === 'series' ? seriesParts(asked).map((part) => -windowEnd(0, part)) : null
   return { window, input, members, numbers, tally, extremes, sums, squares, partEnds }
@@ -321,9 +322,10 @@ function floatValue(
 function bigValue(
   { function: name, divisor = 'sample' }: AggregationDefinition,
   { n, sum, squares, min, max }: BigTally,
-  { type }: InputPlan,
+  { type, scale = 0 }: InputPlan,
 ): Finished {
-  const own = (value: bigint): Scalar => (type === 'int64' ? value : Number(value))
+  const decimal = type === 'decimal'
+  const own = (value: bigint): Scalar => (type === 'int64' || decimal ? value : Number(value))
   switch (name) {
     case 'min':
       return n === 0 ? null : own(min)
@@ -331,10 +333,12 @@ function bigValue(
       return n === 0 ? null : own(max)
     case 'sum':
       if (n === 0) return null
+      if (decimal) return sum > unscaledMax || sum < -unscaledMax ? overflow : sum
       return sum > int64Max || sum < -int64Max - 1n ? overflow : sum
     case 'mean':
-      return meanOfBigIntegers(n, sum)
+      return decimal ? meanOfDecimals(n, sum, scale) : meanOfBigIntegers(n, sum)
     default:
+      if (decimal) return (name === 'variance' ? varianceOfDecimals : stddevOfDecimals)(n, sum, squares, scale, divisor)
       return (name === 'variance' ? varianceOfBigIntegers : stddevOfBigIntegers)(n, sum, squares, divisor)
   }
 }

@@ -4,7 +4,7 @@ import { featureFingerprint, viewFingerprint } from '../definition/fingerprint.t
 import type { FeatureDefinition, StreamDefinition, ViewDefinition } from '../definition/types.ts'
 import type { FieldType, ScalarType } from '../event/types.ts'
 import { canonicalText, type Expression } from '../expression/expression.ts'
-import { typeOf } from '../expression/types.ts'
+import { itemTypeOf } from '../expression/types.ts'
 import { runLaneWords, totalLaneWords } from '../number/lanes.ts'
 import type { ValueType } from './feature-column.ts'
 import { recordLayout, type RecordLayout } from './state/record-layout.ts'
@@ -16,6 +16,9 @@ export interface InputPlan {
   /** Null where it is not true; null for all events. */
   readonly where: Expression | null
   readonly type: ScalarType
+  /** Of decimals, with `scale`. */
+  readonly precision?: number
+  readonly scale?: number
   /** Null may stand there: all but a field that is never null, of events that are never corrected. */
   readonly nullable: boolean
   /** Some function needs Σx and Σx². */
@@ -98,7 +101,7 @@ export function planView(catalog: Catalog, name: string, historyMs: number, spli
             expression,
             where,
             text,
-            type: typeOf(expression, stream.fields),
+            ...itemTypeOf(expression, stream.fields),
             nullable: corrected || where !== null || !isNeverNull(expression, stream.fields),
             moments: false,
             extremes: false,

@@ -27,7 +27,7 @@ import { ViewState, type EntityEvents } from './state/view-state.ts'
  *     ids         f64 each;  hashes  u32 each;  ops  u8 each
  *     inputs      type u8, nulls u8 (1: a byte each follows), then
  *                   int32               width u8 (1, 2, 4), signed integers
- *                   float64, timestamp  f64;   int64  i64;   bool  u8
+ *                   float64, timestamp  f64;   int64, decimal  i64;   bool  u8
  *                   string              distinct u32, each: length u32, utf-8, in order of appearance; width u8, codes
  *
  * A null's value is written as 0. Without an order, events of the same two times are sorted by what the row says of them.
@@ -43,6 +43,7 @@ const typeTags: Readonly<Record<ScalarType, number>> = {
   int64: 4,
   float64: 5,
   timestamp: 6,
+  decimal: 7,
 }
 
 const utf8 = new TextEncoder()
@@ -160,7 +161,7 @@ function compareInputs({ plan, tables, events: { words, longs, layout } }: ViewS
   for (let index = 0; index < plan.inputs.length; index++) {
     const at = layout.inputs[index] as number
     const { type } = plan.inputs[index] as InputPlan
-    if (type === 'float64' || type === 'timestamp' || type === 'int64') {
+    if (type === 'float64' || type === 'timestamp' || type === 'int64' || type === 'decimal') {
       // By bits: NaN has a place too.
       const x = longs[a * (stride >> 1) + at] as bigint
       const y = longs[b * (stride >> 1) + at] as bigint
@@ -310,6 +311,7 @@ function writeInput(state: ViewState, input: number): void {
       for (let slot = 0; slot < count; slot++) writer.u8(words[(records[slot] as number) * stride + at] as number)
       return
     case 'int64':
+    case 'decimal':
       for (let slot = 0; slot < count; slot++) {
         writer.view.setBigInt64(writer.at, longs[(records[slot] as number) * half + at] as bigint, true)
         writer.at += 8
@@ -565,6 +567,7 @@ function readInput(reader: Reader, state: ViewState, input: number, records: Int
       for (let slot = 0; slot < count; slot++) words[(records[slot] as number) * stride + at] = reader.u8()
       return
     case 'int64':
+    case 'decimal':
       for (let slot = 0; slot < count; slot++) {
         longs[(records[slot] as number) * half + at] = reader.view.getBigInt64(reader.at, true)
         reader.at += 8

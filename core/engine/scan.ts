@@ -90,7 +90,7 @@ export function sessionStart(
   return start
 }
 
-/** Values of one input as people see them. */
+/** Values of one input as people see them, decimals unscaled. */
 type Item = string | boolean | number | bigint
 
 function itemOf(state: ViewState, input: number, record: number): Item {
@@ -101,6 +101,7 @@ function itemOf(state: ViewState, input: number, record: number): Item {
     case 'timestamp':
       return floats[record * (layout.stride >> 1) + at] as number
     case 'int64':
+    case 'decimal':
       return longs[record * (layout.stride >> 1) + at] as bigint
     case 'bool':
       return words[record * layout.stride + at] === 1
@@ -190,7 +191,7 @@ export function distinctItems(
   return distinct
 }
 
-/** Sums and extremes of integers beyond what doubles carry; of int32 where there are too many for a tally. */
+/** Sums and extremes of integers beyond what doubles carry, and of unscaled decimals; of int32 where there are too many for a tally. */
 export interface BigTally {
   n: number
   sum: bigint

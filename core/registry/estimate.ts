@@ -91,6 +91,7 @@ const storedInputBytes: Readonly<Record<ScalarType, number>> = {
   int64: 8,
   float64: 8,
   timestamp: 8,
+  decimal: 8,
 }
 
 const readStepsSmall = 1_000

@@ -1,12 +1,5 @@
 import { fieldsReadBy, type Catalog } from '../definition/catalog.ts'
-import {
-  durationText,
-  expressionText,
-  featureText,
-  historyText,
-  typeText,
-  windowText,
-} from '../definition/format.ts'
+import { durationText, expressionText, featureText, historyText, typeText, windowText } from '../definition/format.ts'
 import {
   referenceText,
   type Definition,

@@ -4,7 +4,7 @@ import { FeatureStoreError } from '../../core/errors.ts'
 import { type DeadRecord, type EventBatch } from '../../core/event/batch.ts'
 import { opNames } from '../../core/event/operation.ts'
 import { offset, type Offset } from '../../core/event/position.ts'
-import { type Column, type FieldType, type ScalarType, type StringTable } from '../../core/event/types.ts'
+import { type Column, type FieldType, type ScalarType, shapeOf, type StringTable } from '../../core/event/types.ts'
 import { type LogChunk } from '../../core/ports/event-log.ts'
 import { announcedRecords, RecordCursor } from '../recordbatch/walk.ts'
 import { StringInterner } from './intern.ts'
@@ -246,7 +246,7 @@ class Decoder implements StreamDecoder {
       const nulls = out.nullSeen[index] === 1 ? (out.nulls[index]?.subarray(0, out.row) ?? null) : null
       const mask = nulls !== null && nulls.includes(1) ? nulls : null
       const values = out.values[index] ?? newValues(type.type, 0)
-      columns[name] = makeColumn(type.type, values, out.row, mask, strings)
+      columns[name] = makeColumn(type, values, out.row, mask, strings)
     })
     return columns
   }
@@ -263,7 +263,7 @@ const noSingleObject: Plan = {
 
 const hexOf = (half: number): string => (half >>> 0).toString(16).padStart(8, '0')
 
-/** int64 values are written as halves, two per row. */
+/** int64 and decimal values are written as halves, two per row. */
 function newValues(type: ScalarType, rows: number): Float64Array | Int32Array | Uint8Array {
   switch (type) {
     case 'float64':
@@ -273,6 +273,7 @@ function newValues(type: ScalarType, rows: number): Float64Array | Int32Array | 
     case 'string':
       return new Int32Array(rows)
     case 'int64':
+    case 'decimal':
       return new Int32Array(rows * 2)
     case 'bool':
       return new Uint8Array(rows)
@@ -280,12 +281,14 @@ function newValues(type: ScalarType, rows: number): Float64Array | Int32Array | 
 }
 
 function makeColumn(
-  type: ScalarType,
+  field: FieldType,
   all: Float64Array | Int32Array | Uint8Array,
   rows: number,
   nulls: Uint8Array | null,
   table: StringTable | null,
 ): Column {
+  const { type } = field
+  const longs = (): BigInt64Array => new BigInt64Array(all.buffer as ArrayBuffer, all.byteOffset, rows)
   switch (type) {
     case 'float64':
     case 'timestamp':
@@ -293,7 +296,9 @@ function makeColumn(
     case 'int32':
       return { type, values: (all as Int32Array).subarray(0, rows), nulls }
     case 'int64':
-      return { type, values: new BigInt64Array(all.buffer as ArrayBuffer, all.byteOffset, rows), nulls }
+      return { type, values: longs(), nulls }
+    case 'decimal':
+      return { type, ...shapeOf(field), values: longs(), nulls }
     case 'bool':
       return { type, values: (all as Uint8Array).subarray(0, rows), nulls }
     case 'string':

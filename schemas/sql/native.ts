@@ -88,6 +88,8 @@ const numberTypes: Readonly<Record<string, NumberArrayConstructor>> = {
   DateTime: Uint32Array,
   Int32: Int32Array,
   Int64: BigInt64Array,
+  /** Unscaled. ClickHouse names every decimal Decimal(P, S); of 10 to 18 digits it is 64 bits wide. */
+  Decimal64: BigInt64Array,
   DateTime64: BigInt64Array,
   UInt64: BigUint64Array,
   Float32: Float32Array,
@@ -106,7 +108,9 @@ function parseType(type: string): ParsedType {
   }
   const lowCardinality = unwrap('LowCardinality')
   const nullable = unwrap('Nullable')
-  const name = rest.replace(/\(.*\)$/, '')
+  const digits = /^Decimal\((\d+), \d+\)$/.exec(rest)?.[1]
+  const name =
+    digits !== undefined && Number(digits) >= 10 && Number(digits) <= 18 ? 'Decimal64' : rest.replace(/\(.*\)$/, '')
   const make = Object.hasOwn(numberTypes, name) ? numberTypes[name] : undefined
   if (rest !== 'String' && (make === undefined || lowCardinality))
     throw new FeatureStoreError('FS_OFFLINE_QUERY', `a column of type ${type} has no typed array`, {

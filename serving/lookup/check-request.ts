@@ -1,6 +1,7 @@
 import { FeatureStoreError, type ErrorCode } from '../../core/errors.ts'
 import { encodeKey, shardOf } from '../../core/event/key.ts'
-import type { FieldType, Scalar } from '../../core/event/types.ts'
+import { scalarText, shapeOf, type FieldType, type Scalar } from '../../core/event/types.ts'
+import { formatDecimal, unscaledOfGiven } from '../../core/number/decimal.ts'
 import { earliestMs, latestMs } from '../../core/time/time.ts'
 import type { ServicePlan } from './service-plan.ts'
 import type { LookupRequest } from './types.ts'
@@ -77,10 +78,25 @@ function checkScalar(name: string, field: FieldType, value: Scalar, row: number)
       if (!number || (typeof value === 'number' && !Number.isSafeInteger(value)))
         throw wrong(`${String(value)} is no ${field.type}`)
       return
+    case 'decimal':
+      if (unscaledOfGiven(value, shapeOf(field)) === null) throw wrong(`${String(value)} is no ${scalarText(field)}`)
+      return
     case 'float64':
       if (!number || !(Number.isFinite(Number(value)) || field.allowNonFinite === true))
         throw wrong(`${String(value)} is no finite float64`)
   }
+}
+
+/** The request with its decimals in their one form, of which expressions and matrices make the same whoever wrote them. */
+export function withPlainDecimals<R extends LookupRequest>(fields: Readonly<Record<string, FieldType>>, request: R): R {
+  const decimals = Object.entries(fields).filter(([name, { type }]) => type === 'decimal' && name in request.request)
+  if (decimals.length === 0) return request
+  const plain = (field: FieldType, value: Scalar): Scalar => {
+    const unscaled = value === null ? null : unscaledOfGiven(value, shapeOf(field))
+    return unscaled === null ? value : formatDecimal(unscaled, shapeOf(field).scale)
+  }
+  const columns = decimals.map(([name, field]) => [name, request.request[name]?.map((value) => plain(field, value))])
+  return { ...request, request: { ...request.request, ...(Object.fromEntries(columns) as typeof request.request) } }
 }
 
 /**

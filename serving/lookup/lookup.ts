@@ -18,7 +18,7 @@ import type { Clock } from '../../core/ports/environment.ts'
 import type { OfflineStore } from '../../core/ports/offline-store.ts'
 import type { OnlineStore, RowRead, ShardPosition } from '../../core/ports/online-store.ts'
 import { Arena, copyVector, type ArenaCounts } from './arena.ts'
-import { askedKeys, checkRequest, type AskedKeys } from './check-request.ts'
+import { askedKeys, checkRequest, withPlainDecimals, type AskedKeys } from './check-request.ts'
 import { fromHistory, History, type OfflineHistory } from './history.ts'
 import { PartReads, type HeadRead } from './part-reads.ts'
 import { RowCache } from './row-cache.ts'
@@ -120,9 +120,10 @@ export class Lookup implements FeatureLookup {
     return plan
   }
 
-  async getFeatures(request: LookupRequest): Promise<LookupReply> {
-    const plan = this.plan(request)
-    const rows = checkRequest(plan, request, this.#options.rowsMax)
+  async getFeatures(given: LookupRequest): Promise<LookupReply> {
+    const plan = this.plan(given)
+    const rows = checkRequest(plan, given, this.#options.rowsMax)
+    const request = withPlainDecimals(plan.requestFields, given)
     const asked = plan.views.map((view) => askedKeys(view, request, rows, this.#options.shards))
     const least = this.#leastOf(plan, request)
     const parts = new PartReads(this.#options.online, this.#rows)
@@ -348,9 +349,5 @@ export class Lookup implements FeatureLookup {
     return [...columns, ...derived]
   }
 }
-
-/** One character a byte. */
-const idOf = (key: Uint8Array): string => Buffer.from(key).toString('latin1')
-
 const notReady = (): FeatureStoreError =>
   new FeatureStoreError('FS_NOT_READY', 'the online rows have not been built yet')

@@ -5,6 +5,8 @@ import {
   type MemoryFeatureHistoryStore,
 } from '../../connectors/memory/feature-history-store.ts'
 import { MemoryLog } from '../../connectors/memory/log.ts'
+import { openMemoryOfflineStore } from '../../connectors/memory/offline-store.ts'
+import { MemoryOnlineStore } from '../../connectors/memory/online-store.ts'
 import { buildCatalog } from '../../core/definition/catalog.ts'
 import { int32, string, timestamp } from '../../core/definition/fields.ts'
 import { count, last, max } from '../../core/definition/functions.ts'
@@ -12,10 +14,12 @@ import { every, everyEvent, none } from '../../core/definition/history.ts'
 import { entity, stream } from '../../core/definition/stream.ts'
 import { view } from '../../core/definition/view.ts'
 import { FeatureStoreError } from '../../core/errors.ts'
+import { silentLogger } from '../../core/ports/environment.ts'
 import type { FeatureHistoryStore } from '../../core/ports/feature-history-store.ts'
 import { compileEncoder, streamSchema } from '../../schemas/avro/index.ts'
 import { StreamReader } from '../../schemas/stream-reader.ts'
 import { FeatureProjection, prepareFeatures } from '../../worker/feature-projection.ts'
+import { runWorker } from '../../worker/run.ts'
 
 const taps = stream('taps', {
   fields: { at: timestamp(), card: string(), amount: int32() },
@@ -137,6 +141,42 @@ describe('the history of a view', () => {
     const [first, second] = [await open(log, store), await open(log, store)]
     await follow(first)
     await expect(follow(second)).rejects.toMatchObject({ code: 'FS_POSITION_GAP' })
+  })
+
+  it('a write of a killed worker that arrives late: its successor begins again from it', async () => {
+    const log = await openLog()
+    const write = writer(log, 11)
+    const store = openMemoryFeatureHistoryStore()
+    await write(40, 0)
+    const killed = await open(log, store)
+    await write(40, 1)
+    let late: Promise<void> | null = null
+    const contested: FeatureHistoryStore = {
+      prepare: (tables) => store.prepare(tables),
+      position: (name) => store.position(name),
+      drop: (name) => store.drop(name),
+      write: async (own) => {
+        await (late ??= follow(killed))
+        return store.write(own)
+      },
+    }
+    const offline = openMemoryOfflineStore()
+    await runWorker({
+      catalog: buildCatalog([taps, card, byCard()]),
+      log,
+      schemas: () => schema,
+      online: new MemoryOnlineStore({ bytes: (length) => new Uint8Array(length) }),
+      offline,
+      features: contested,
+      settings: { shards: 4, historyMs: 0, memoryBytesMax: 1 << 20, flushMs: 0, pollMs: 1 },
+      clock: { nowMs: () => start },
+      logger: silentLogger,
+      sleep: async () => {},
+      signal,
+      until: 'caught-up',
+    })
+    expect((await store.position('by_card'))?.revision).toBeGreaterThanOrEqual(1)
+    expect(store.rows('by_card')).toEqual(await rebuilt(log))
   })
 
   it('is made anew when its steps or its features change, and dropped when there is none', async () => {

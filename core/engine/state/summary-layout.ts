@@ -12,7 +12,7 @@ import type { InputPlan } from '../plan.ts'
  *     lanes          | n | s0 s1 q0 q1 q2 q3 |                         sums of float64 (number/lanes.ts)
  *       of a node    | n | s0 s1 q0 q1 q2 q3 sC qC |
  *
- * n counts values that are not null, in extremes not NaN either. int64 has none: its functions read events.
+ * n counts values that are not null, in extremes not NaN either. int64 and decimal have none: their functions read events.
  */
 export interface SummaryLayout {
   readonly stride: number

@@ -6,7 +6,7 @@ import fc from 'fast-check'
 import { expect } from 'vitest'
 import { buildCatalog } from '../../../core/definition/catalog.ts'
 import type { BoolExpr, NumericExpr, StringExpr } from '../../../core/definition/expressions.ts'
-import { bool, float64, int32, int64, nullable, string, timestamp } from '../../../core/definition/fields.ts'
+import { bool, decimal, float64, int32, int64, nullable, string, timestamp } from '../../../core/definition/fields.ts'
 import {
   count,
   distinctCount,
@@ -50,6 +50,7 @@ export const declared = {
   f: nullable(float64({ allowNonFinite: true })),
   s: nullable(string()),
   ok: nullable(bool()),
+  d: nullable(decimal(18, 2)),
 }
 
 /** The same fields, as a stream of events that stand, as one whose events can be retracted, and as a changelog. */
@@ -91,7 +92,7 @@ export const everyFunction = (kind: StreamKind, over: (feature: AnyFeature) => A
     ttl: 4_000,
     lateness: 1_500,
     maxAhead: 40,
-    features: ({ i, b, f, s, ok, at }) => {
+    features: ({ i, b, f, s, ok, at, d }) => {
       const all = {
         n: count(),
         i_sum: sum(i),
@@ -124,6 +125,17 @@ export const everyFunction = (kind: StreamKind, over: (feature: AnyFeature) => A
         ok_last: last(ok),
         newest: max(at),
         b_last: last(b),
+        d_sum: sum(d),
+        d_mean: mean(d),
+        d_min: min(d),
+        d_max: max(d),
+        d_var: variance(d),
+        d_std: stddev(d, { divisor: 'population' }),
+        d_first: first(d),
+        d_last: last(d),
+        d_last2: lastN(d, 2),
+        d_distinct: distinctCount(d),
+        d_share: share(d.gt(0.5).or(d.eq('-0.1'))),
       }
       const features: [string, AnyFeature][] = Object.entries(all)
       if (where !== undefined)
@@ -389,7 +401,8 @@ function compare(
     const stored = store.get(nameOf('every', key))
     const parted = readers.get(`${name}/${region}`) ?? new PartedRow(plan)
     readers.set(`${name}/${region}`, parted)
-    for (const { at, knownAfter } of asOfs) {
+    // The first once more at the end: the next time begins where this one ends.
+    for (const { at, knownAfter } of [...asOfs, asOfs[0] as (typeof asOfs)[number]]) {
       const asOf = { asOfMs: at, knownAsOfMs: knownAfter === null ? Number.POSITIVE_INFINITY : at + knownAfter }
       let builders = finisher.builders(1)
       const isAnswered = finisher.finish(whole, asOf, builders, 0)

@@ -6,13 +6,15 @@ import {
   correctionsAt,
   countingEvents,
   naiveValue,
+  type Corrections,
   type NaiveEvent,
 } from '../../../core/engine/naive.ts'
 import type { EntityEvents } from '../../../core/engine/state/view-state.ts'
-import type { AsOf } from '../../../core/asof/visible.ts'
+import { refusal, type AsOf } from '../../../core/asof/visible.ts'
 import { encodeKey, shardOf } from '../../../core/event/key.ts'
 import { Op, type OpCode } from '../../../core/event/operation.ts'
 import type { Scalar } from '../../../core/event/types.ts'
+import { formatDecimal, unscaledMax } from '../../../core/number/decimal.ts'
 import { Prng } from '../../support/prng.ts'
 import { sameBits, type StreamKind } from './harness.ts'
 import { aheadUnits, edges, specOf, subjectOf, type PlanSpec, type Subject } from './history-plans.ts'
@@ -60,9 +62,16 @@ function floatOf(random: Prng, profile: Profile): number {
   return random.chance(0.4) ? random.pick(wildFloats) : (random.unit() - 0.5) * 2 ** random.integer(-1_070, 1_020)
 }
 
+/** The same digits, two of them behind the point. */
+function decimalOf(value: Scalar): Scalar {
+  if (typeof value !== 'bigint') return null
+  const unscaled = value > unscaledMax ? unscaledMax : value < -unscaledMax ? -unscaledMax : value
+  return formatDecimal(unscaled, 2)
+}
+
 function valuesOf(random: Prng, profile: Profile): Record<string, Scalar> {
   const orNull = (value: Scalar): Scalar => (random.chance(0.14) ? null : value)
-  return {
+  const values = {
     i: orNull(random.chance(profile === 'tame' ? 0.02 : 0.3) ? random.pick(extremeInts) : random.integer(-20, 20)),
     b: orNull(
       random.chance(profile === 'tame' ? 0.02 : 0.3) ? random.pick(extremeLongs) : BigInt(random.integer(-20, 20)),
@@ -71,22 +80,26 @@ function valuesOf(random: Prng, profile: Profile): Record<string, Scalar> {
     s: orNull(random.pick(['x', 'y', 'zürich', '', '\0'])),
     ok: orNull(random.chance(0.6)),
   }
+  return { ...values, d: decimalOf(values.b) }
 }
 
 /** Each moment is at times the same as another, or beside it. */
-function momentsOf(random: Prng, unit: number, count: number): () => number {
+function momentsOf(random: Prng, unit: number, count: number, span: number): () => number {
   const base = random.pick([1_000_000, -4_500 * unit, 1_700_000_000_000])
-  const pool = Array.from({ length: Math.max(3, count >> 1) }, () => base + random.integer(0, 9_000 * unit))
+  const pool = Array.from({ length: Math.max(3, count >> 1) }, () => base + random.integer(0, span * unit))
   return () => {
     const kind = random.unit()
     if (kind < 0.4) return random.pick(pool)
     if (kind < 0.7) return random.pick(pool) + random.integer(-70, 70) * (random.chance(0.5) ? 1 : unit)
-    return base + random.integer(0, 9_000 * unit)
+    return base + random.integer(0, span * unit)
   }
 }
 
 function recordsOf(random: Prng, { kind, unit, bounded }: PlanSpec, count: number): CaseRecord[] {
-  const moment = momentsOf(random, unit, count)
+  // Nearly in order and close together, so that what comes is mostly newer than all before and windows take it whole.
+  const orderly = random.chance(0.3)
+  const onePartition = orderly && random.chance(0.6)
+  const moment = momentsOf(random, unit, count, orderly && random.chance(0.5) ? 900 : 9_000)
   const profile = random.pick(['tame', 'tame', 'wide', 'wild'] as const)
   const hot = random.chance(0.5)
   const ids = Math.max(3, count >> (kind === 'id' ? 2 : 3))
@@ -100,7 +113,7 @@ function recordsOf(random: Prng, { kind, unit, bounded }: PlanSpec, count: numbe
     // By id: an event time and an entity of its own, so that records find each other; sometimes another one.
     const own = kind === 'id' && odd > 1 ? (ownTimes[id] as number) : moment()
     const eventTimeMs = Number.isSafeInteger(own) ? own : Math.round(own)
-    const delay = random.chance(0.2) ? 0 : random.integer(random.chance(0.2) ? -aheadMax : 0, delayMax)
+    const delay = orderly || random.chance(0.2) ? 0 : random.integer(random.chance(0.2) ? -aheadMax : 0, delayMax)
     const who = hot ? 'a' : kind === 'id' ? (['a', 'b', 'ü\0'][id % 3] as string) : random.pick(['a', 'b', 'ü\0', ''])
     const values: Record<string, Scalar> = {
       who: odd === 2 ? tooLong : odd === 3 ? 'b' : who,
@@ -108,7 +121,7 @@ function recordsOf(random: Prng, { kind, unit, bounded }: PlanSpec, count: numbe
       ...valuesOf(random, profile),
     }
     const knownAtMs = Math.round((eventTimeMs + delay) / knownStep) * knownStep
-    const partition = random.integer(0, partitions - 1)
+    const partition = onePartition ? 0 : random.integer(0, partitions - 1)
     if (kind === 'plain') return { partition, eventTimeMs, knownAtMs, fields: values }
     const takesBack = random.chance(kind === 'id' ? 0.4 : 0.3)
     values['id'] = `id ${id}`
@@ -144,7 +157,7 @@ function stepsOf(random: Prng, kind: StreamKind, records: number): Step[] {
     if (random.chance(0.3)) steps.push(['evict', random.integer(0, workers - 1)])
   }
   // Where summaries were made before, they must have been forgotten since.
-  const asks = random.integer(0, 2)
+  const asks = random.integer(0, random.chance(0.3) ? 6 : 2)
   for (let ask = 0; ask < asks; ask++) steps.splice(random.integer(2, steps.length), 0, ['ask'])
   return steps
 }
@@ -163,10 +176,14 @@ function asOfOf(random: Prng, { window, unit, bounded }: PlanSpec, records: read
   } else if (random.chance(0.6)) asOfMs += random.pick(own) * unit
   else if (bounded && random.chance(0.2)) asOfMs += 4_000 * unit
   asOfMs += random.integer(-1, 1)
-  if (random.chance(0.15)) asOfMs = newest + random.integer(0, 2)
+  if (random.chance(records.some(({ partition }) => partition > 0) ? 0.25 : 0.6)) asOfMs = newest + random.integer(0, 2)
   const kind = random.unit()
   const knownAsOfMs =
-    kind < 0.4 ? Number.POSITIVE_INFINITY : kind < 0.6 ? asOfMs : random.pick(records).knownAtMs + random.integer(-1, 1)
+    kind < 0.45
+      ? Number.POSITIVE_INFINITY
+      : kind < 0.6
+        ? asOfMs
+        : random.pick(records).knownAtMs + random.integer(-1, 1)
   return { asOfMs, knownAsOfMs }
 }
 
@@ -188,10 +205,47 @@ export function generatedCase(kind: StreamKind, index: number, seed: number): Hi
 }
 
 /** Records that another one corrects. */
-export const correctionsOf = (spec: PlanSpec, records: readonly CaseRecord[]): number => {
+export const correctionsOf = (spec: PlanSpec, records: readonly CaseRecord[]): number => corrections(spec, records).size
+
+const corrections = (spec: PlanSpec, records: readonly CaseRecord[]): Corrections => {
   const { plan, definition } = subjectOf(spec)
   const accepted = acceptedEvents(definition, numbered(records, 1), () => Number.POSITIVE_INFINITY)
-  return correctionsAt(plan.stream, definition, accepted, Number.POSITIVE_INFINITY).size
+  return correctionsAt(plan.stream, definition, accepted, Number.POSITIVE_INFINITY)
+}
+
+/** How often a history has what is hard. */
+export function traitsOf({ spec, records }: HistoryCase): Record<string, number> {
+  const { definition } = subjectOf(spec)
+  const traits: Record<string, number> = { records: records.length }
+  const count = (trait: string, times: boolean | number = 1): void => {
+    traits[trait] = (traits[trait] ?? 0) + Number(times)
+  }
+  for (const [event, by] of corrections(spec, records)) {
+    count('corrections')
+    if (spec.kind === 'changelog') count(by.op === Op.delete ? 'deleted' : 'replaced')
+    else if (by.op !== Op.retract || event.op === Op.retract) count('duplicates')
+    else count(by.knownAtMs < event.knownAtMs ? 'retracted before arrival' : 'retracted after arrival')
+  }
+  const moments = new Set<string>()
+  let first = Number.POSITIVE_INFINITY
+  let last = Number.NEGATIVE_INFINITY
+  for (const { eventTimeMs, knownAtMs, fields } of records) {
+    const refused = refusal(eventTimeMs, knownAtMs, definition)
+    if (refused !== null) count(refused)
+    const moment = `${fields['who'] as string} ${eventTimeMs}`
+    count('ties', moments.has(moment))
+    moments.add(moment)
+    first = Math.min(first, eventTimeMs)
+    last = Math.max(last, eventTimeMs)
+    count('late', knownAtMs > eventTimeMs)
+    count('knownAt 31 bits later', knownAtMs - eventTimeMs >= 2 ** 31)
+    count('nulls', fields['i'] === null || fields['f'] === null)
+    count('-0', Object.is(fields['f'], -0))
+    count('not finite', fields['f'] !== null && !Number.isFinite(fields['f']))
+    count('2^53 and more', Math.abs(Number(fields['b'])) > 2 ** 53 || Math.abs(Number(fields['f'])) > 2 ** 53)
+  }
+  count('31 bits of time', last - first >= 2 ** 31)
+  return traits
 }
 
 /** As the log has them. */

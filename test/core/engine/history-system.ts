@@ -5,7 +5,8 @@
 import { ViewEngine } from '../../../core/engine/view-engine.ts'
 import { Op } from '../../../core/event/operation.ts'
 import { offset } from '../../../core/event/position.ts'
-import type { Column, FieldType, Scalar, StringTable } from '../../../core/event/types.ts'
+import { shapeOf, type Column, type FieldType, type Scalar, type StringTable } from '../../../core/event/types.ts'
+import { unscaledOfCanonical } from '../../../core/number/decimal.ts'
 import type { EventBatch } from '../../../core/event/batch.ts'
 import type { NaiveEvent } from '../../../core/engine/naive.ts'
 import { correctedFields, fields } from '../../support/history.ts'
@@ -58,7 +59,8 @@ interface Growing {
 
 const newGrowing = (): Growing => ({ table: { strings: [] }, all: [], codes: new Map() })
 
-function columnOf({ type }: FieldType, values: readonly Scalar[], growing: Growing): Column {
+function columnOf(field: FieldType, values: readonly Scalar[], growing: Growing): Column {
+  const { type } = field
   const nulls = values.includes(null) ? Uint8Array.from(values, (value) => (value === null ? 1 : 0)) : null
   switch (type) {
     case 'string': {
@@ -73,6 +75,13 @@ function columnOf({ type }: FieldType, values: readonly Scalar[], growing: Growi
     }
     case 'int64':
       return { type, values: BigInt64Array.from(values, (value) => (value as bigint | null) ?? 7n), nulls }
+    case 'decimal':
+      return {
+        type,
+        ...shapeOf(field),
+        values: BigInt64Array.from(values, (value) => unscaledOfCanonical((value ?? '0.07') as string)),
+        nulls,
+      }
     case 'int32':
       return { type, values: Int32Array.from(values, (value) => (value as number | null) ?? 7), nulls }
     case 'bool':
