@@ -54,6 +54,8 @@ export class PartedRow {
   #parts = new Map<number, HeldPart>()
   #head: Uint8Array | null = null
   #known: Head | null = null
+  /** What is assembled; null: nothing, or not of this head. */
+  #stretch: Stretch | null = null
   #decodedBytes = 0
   /** Stored bytes of what is held. */
   bytes = 0
@@ -70,6 +72,7 @@ export class PartedRow {
     this.#parts = new Map()
     this.#free = []
     this.#head = null
+    this.#stretch = null
     this.bytes = 0
     this.#decodedBytes = 0
     return this.#state
@@ -87,6 +90,7 @@ export class PartedRow {
     // Strings that no part has any more stay in the tables: begin anew before they pile up.
     if (this.#decodedBytes > 8 * this.bytes + (1 << 20)) this.#begin()
     const { events } = this.#state
+    this.#stretch = null
     events.compose(this.#assembled, [])
     events.clear(this.#tail)
     this.bytes -= this.#head?.length ?? 0
@@ -103,6 +107,7 @@ export class PartedRow {
 
   #drop(name: number): void {
     const { entity, bytes } = this.#parts.get(name) as HeldPart
+    this.#stretch = null
     this.#state.events.clear(entity)
     this.#free.push(entity)
     this.#parts.delete(name)
@@ -141,6 +146,7 @@ export class PartedRow {
    */
   assemble({ from, to }: Stretch): EntityEvents | null {
     if (this.#known === null) return null
+    if (this.#stretch?.from === from && this.#stretch.to === to) return { state: this.#state, entity: this.#assembled }
     const { directory, prunedNewestMs, prunedKnownMs } = this.#known
     const { events } = this.#state
     const entities: number[] = []
@@ -158,6 +164,7 @@ export class PartedRow {
       knownMs = Math.max(knownMs, directory.parts[index]?.knownMs as number)
     }
     events.setPruned(this.#assembled, newestMs, knownMs)
+    this.#stretch = { from, to }
     return { state: this.#state, entity: this.#assembled }
   }
 }

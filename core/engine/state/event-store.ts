@@ -482,6 +482,7 @@ export class EventStore {
 
   /** Cuts run `index` in two before a place in its middle: both are in the part that it was in. */
   cutRun(entity: number, index: number, place: number): void {
+    this.#keepNodes(entity, index)
     this.#cut(entity, index, place)
   }
 

@@ -190,6 +190,37 @@ test('generations are apart, one is current, and a dropped one is forgotten', as
   expect(await old.apply([flush(again, null, 1, [])])).toEqual([{ kind: 'applied' }])
 })
 
+test('a dropped generation leaves no row and no part behind, and a damaged part is none', async () => {
+  const key = Buffer.from('a')
+  {
+    await using old = await openStore('write', 'old')
+    await using kept = await openStore('write', 'kept')
+    for (const store of [old, kept]) {
+      const rows = ['a', 'b'].map((name) => ({
+        view,
+        key: Buffer.from(name),
+        row: Buffer.from('head'),
+        parts: { put: [1, 2, 3].map((part) => ({ name: part, bytes: Buffer.from(`part ${part}`) })), drop: [] },
+      }))
+      await store.apply([{ ...flush(await lease(store, 0), null, 1, []), rows }])
+    }
+    await old.dropGeneration('old')
+    expect(await old.readParts(view, 0, key, [1])).toEqual([null])
+    expect((await kept.readParts(view, 0, key, [3])).map(String)).toEqual(['part 3'])
+  }
+  const environment = open<Buffer, Buffer>({ path: folder, encoding: 'binary', keyEncoding: 'binary' })
+  try {
+    const keys = [...environment.getKeys({})].filter((found) => found[0] === 3 || found[0] === 4)
+    expect(keys.length).toBe(2 + 6)
+    const part = keys.find((found) => found.at(-1) === 2) as Buffer
+    await environment.put(part, Buffer.from('\0\0\0\0part 2'))
+  } finally {
+    await environment.close()
+  }
+  await using kept = await openStore('write', 'kept')
+  expect((await kept.readParts(view, 0, key, [1, 2])).map((found) => found?.toString())).toEqual(['part 1', undefined])
+})
+
 test('clearing forgets rows and owners', async () => {
   await using store = await openStore()
   const stale = await lease(store, 0)

@@ -401,7 +401,8 @@ function compare(
     const stored = store.get(nameOf('every', key))
     const parted = readers.get(`${name}/${region}`) ?? new PartedRow(plan)
     readers.set(`${name}/${region}`, parted)
-    for (const { at, knownAfter } of asOfs) {
+    // The first once more at the end: the next time begins where this one ends.
+    for (const { at, knownAfter } of [...asOfs, asOfs[0] as (typeof asOfs)[number]]) {
       const asOf = { asOfMs: at, knownAsOfMs: knownAfter === null ? Number.POSITIVE_INFINITY : at + knownAfter }
       let builders = finisher.builders(1)
       const isAnswered = finisher.finish(whole, asOf, builders, 0)
