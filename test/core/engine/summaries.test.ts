@@ -151,3 +151,30 @@ it('what is read between two records is read anew when one of another run of the
     expect(values).toEqual(n === 0 ? [0n, null] : [BigInt(n), BigInt(total)])
   }
 })
+
+it.each([40, 150])(
+  'a summary is used from the moment on when all of its %d events were known, and not before',
+  (length) => {
+    const state = new ViewState(plan)
+    const own = state.events.addEntity()
+    const { layout } = state.events
+    // Any place of a run may be the one that was known last, its first too.
+    const knownOf = (time: number): number => (length - time * 17 + 17 * length) % length
+    for (let time = 0; time < length; time++) {
+      const record = state.events.insert(own, time, knownOf(time), time)
+      plan.inputs.forEach(({ type }, input) => {
+        const at = layout.inputs[input] as number
+        if (type === 'float64') state.events.floats[record * (layout.stride >> 1) + at] = time
+        else state.events.words[record * layout.stride + at] = time
+      })
+    }
+    for (let knownAsOfMs = length; knownAsOfMs >= 0; knownAsOfMs--) {
+      const times = Array.from({ length }, (_, time) => time).filter((time) => knownOf(time) <= knownAsOfMs)
+      const total = times.reduce((before, time) => before + time, 0)
+      const builders = finisher.builders(1)
+      finisher.finish({ state, entity: own }, { asOfMs: length, knownAsOfMs }, builders, 0)
+      const values = builders.map((builder) => valueAt(builder.build(), 0))
+      expect(values).toEqual([BigInt(times.length), BigInt(total), total, times.at(-1)])
+    }
+  },
+)
