@@ -159,7 +159,7 @@ it.each([40, 150])(
     const own = state.events.addEntity()
     const { layout } = state.events
     // Any place of a run may be the one that was known last, its first too.
-    const knownOf = (time: number): number => (length - time * 17 + 17 * length) % length
+    const knownOf = (time: number): number => (length - 1 + time * 17) % length
     for (let time = 0; time < length; time++) {
       const record = state.events.insert(own, time, knownOf(time), time)
       plan.inputs.forEach(({ type }, input) => {
