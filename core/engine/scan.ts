@@ -156,6 +156,22 @@ export function findExtremes(
   })
 }
 
+/** The first summary of a state chooses where its lanes lie: it is made before a total is begun, which must lie there too. */
+function chooseAnchor(
+  state: ViewState,
+  entity: number,
+  input: number,
+  lo: number,
+  hi: number,
+  knownAsOfMs: number,
+): void {
+  if (state.anchors[input] !== null) return
+  forRuns(state.events, entity, lo, hi, (run, from, to) => {
+    wholeSummary(state, run, from, to, knownAsOfMs)
+    return state.anchors[input] !== null
+  })
+}
+
 /** Σx, and Σx² if `squared`, of a float64 input of what counts in [lo, hi). */
 export function sumFloats(
   moments: FloatMoments,
@@ -171,6 +187,7 @@ export function sumFloats(
   const offset = state.plan.summary.lanes[input] as number
   const at = store.layout.inputs[input] as number
   const half = store.layout.stride >> 1
+  chooseAnchor(state, entity, input, lo, hi, knownAsOfMs)
   moments.reset(squared, anchorOf(state, input))
   forRuns(store, entity, lo, hi, (run, from, to) => {
     const summary = wholeSummary(state, run, from, to, knownAsOfMs)
