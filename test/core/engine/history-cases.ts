@@ -111,8 +111,7 @@ function recordsOf(random: Prng, { kind, unit, bounded }: PlanSpec, count: numbe
     const id = random.integer(0, ids - 1)
     const odd = random.integer(0, 39)
     // By id: an event time and an entity of its own, so that records find each other; sometimes another one.
-    const own = kind === 'id' && odd > 1 ? (ownTimes[id] as number) : moment()
-    const eventTimeMs = Number.isSafeInteger(own) ? own : Math.round(own)
+    const eventTimeMs = kind === 'id' && odd > 1 ? (ownTimes[id] as number) + Number(odd === 5) : moment()
     const delay = orderly || random.chance(0.2) ? 0 : random.integer(random.chance(0.2) ? -aheadMax : 0, delayMax)
     const who = hot ? 'a' : kind === 'id' ? (['a', 'b', 'ü\0'][id % 3] as string) : random.pick(['a', 'b', 'ü\0', ''])
     const values: Record<string, Scalar> = {

@@ -59,14 +59,17 @@ interface Growing {
 
 const newGrowing = (): Growing => ({ table: { strings: [] }, all: [], codes: new Map() })
 
+/** What stands at a null, another each time: nothing may depend on it. Often what another record has. */
+let junk = 0
+const anything = (): number => (junk = (junk + 1) % 3)
+
 function columnOf(field: FieldType, values: readonly Scalar[], growing: Growing): Column {
   const { type } = field
   const nulls = values.includes(null) ? Uint8Array.from(values, (value) => (value === null ? 1 : 0)) : null
   switch (type) {
     case 'string': {
       const codes = values.map((value) => {
-        // Anything may stand at a null.
-        if (value === null) return 0
+        if (value === null) return anything()
         let code = growing.codes.get(value as string)
         if (code === undefined) growing.codes.set(value as string, (code = growing.all.push(value as string) - 1))
         return code
@@ -74,7 +77,11 @@ function columnOf(field: FieldType, values: readonly Scalar[], growing: Growing)
       return { type, values: Int32Array.from(codes), table: growing.table as StringTable, nulls }
     }
     case 'int64':
-      return { type, values: BigInt64Array.from(values, (value) => (value as bigint | null) ?? 7n), nulls }
+      return {
+        type,
+        values: BigInt64Array.from(values, (value) => (value as bigint | null) ?? BigInt(anything())),
+        nulls,
+      }
     case 'decimal':
       return {
         type,
@@ -83,11 +90,15 @@ function columnOf(field: FieldType, values: readonly Scalar[], growing: Growing)
         nulls,
       }
     case 'int32':
-      return { type, values: Int32Array.from(values, (value) => (value as number | null) ?? 7), nulls }
+      return { type, values: Int32Array.from(values, (value) => (value as number | null) ?? anything()), nulls }
     case 'bool':
-      return { type, values: Uint8Array.from(values, Number), nulls }
+      return {
+        type,
+        values: Uint8Array.from(values, (value) => (value === null ? anything() & 1 : Number(value))),
+        nulls,
+      }
     default:
-      return { type, values: Float64Array.from(values, (value) => (value as number | null) ?? 7), nulls }
+      return { type, values: Float64Array.from(values, (value) => (value as number | null) ?? anything()), nulls }
   }
 }
 

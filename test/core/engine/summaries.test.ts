@@ -97,57 +97,85 @@ it('what is read between two events is read anew after the oldest are pruned', (
   }
 })
 
-it('what is read between two records is read anew when one of another run of the same moment is taken back', () => {
-  const taken = stream('taken', {
-    fields: { id: int32(), at: timestamp(), one: int32(), i: int32() },
-    eventTime: 'at',
-    id: 'id',
-    key: ['one'],
-  })
-  const left = view('left', { from: taken, entity: only, features: ({ i }) => ({ n: count(), i: sum(i) }) })
-  const leftPlan = planView(buildCatalog([taken, only, left]), 'left', 0)
-  const leftFinisher = new ViewFinisher(leftPlan)
-  const engine = new ViewEngine(leftPlan, 1, new Set([0]))
-  const ids = 200
-  let total = 0
-  for (let at = 0; at < 2 * ids; at++) {
-    // All at one moment: the retractions lie behind the events, in other runs.
-    const retracts = at >= ids
-    const id = retracts ? (at * 77) % ids : at
-    const ints = (value: number) => ({ type: 'int32', values: Int32Array.of(value), nulls: null }) as const
-    const batch: EventBatch = {
-      stream: 'taken',
-      partition: 0,
-      epoch: 0,
-      firstOffset: offset(at),
-      nextOffset: offset(at + 1),
-      count: 1,
-      offsets: Float64Array.of(at),
-      eventTimes: Float64Array.of(5),
-      knownAts: Float64Array.of(at),
-      columns: {
-        id: ints(id),
-        at: { type: 'timestamp', values: Float64Array.of(5), nulls: null },
-        one: ints(1),
-        i: ints(id),
-      },
-      ops: Uint8Array.of(retracts ? Op.retract : Op.insert),
-      dead: [],
+it.each(['id', 'changelog'])(
+  'what is read between two records is read anew when one of another run of the same moment is taken back: %s',
+  (kind) => {
+    const takenFields = { id: int32(), at: timestamp(), one: int32(), i: int32() }
+    const byId = stream('taken', { fields: takenFields, eventTime: 'at', id: 'id', key: ['one'] })
+    const changelog = stream('taken', { fields: takenFields, eventTime: 'at', changelog: true, primaryKey: ['id'] })
+    const taken = kind === 'id' ? byId : (changelog as unknown as typeof byId)
+    const left = view('left', { from: taken, entity: only, features: ({ i }) => ({ n: count(), i: sum(i) }) })
+    const leftPlan = planView(buildCatalog([taken, only, left]), 'left', 0)
+    const leftFinisher = new ViewFinisher(leftPlan)
+    const engine = new ViewEngine(leftPlan, 1, new Set([0]))
+    const ids = 200
+    let total = 0
+    for (let at = 0; at < 2 * ids; at++) {
+      // All at one moment: the retractions lie behind the events, in other runs.
+      const retracts = at >= ids
+      const id = retracts ? (at * 77) % ids : at
+      const ints = (value: number) => ({ type: 'int32', values: Int32Array.of(value), nulls: null }) as const
+      const batch: EventBatch = {
+        stream: 'taken',
+        partition: 0,
+        epoch: 0,
+        firstOffset: offset(at),
+        nextOffset: offset(at + 1),
+        count: 1,
+        offsets: Float64Array.of(at),
+        eventTimes: Float64Array.of(5),
+        knownAts: Float64Array.of(at),
+        columns: {
+          id: ints(id),
+          at: { type: 'timestamp', values: Float64Array.of(5), nulls: null },
+          one: ints(1),
+          i: ints(id),
+        },
+        ops: Uint8Array.of(kind === 'id' ? (retracts ? Op.retract : Op.insert) : retracts ? Op.delete : Op.upsert),
+        dead: [],
+      }
+      const entities = engine.resolve(batch)
+      for (let missing = engine.unloaded(); missing.length > 0; missing = engine.unloaded()) engine.load(missing, [])
+      engine.apply(
+        batch,
+        entities,
+        () => 0,
+        () => {},
+      )
+      total += retracts ? -id : id
+      const n = retracts ? 2 * ids - at - 1 : at + 1
+      const builders = leftFinisher.builders(1)
+      const asOf = { asOfMs: 6, knownAsOfMs: Number.POSITIVE_INFINITY }
+      expect(leftFinisher.finish({ state: engine.state, entity: 0 }, asOf, builders, 0)).toBe(true)
+      const values = builders.map((builder) => valueAt(builder.build(), 0))
+      expect(values).toEqual(n === 0 ? [0n, null] : [BigInt(n), BigInt(total)])
     }
-    const entities = engine.resolve(batch)
-    engine.load(engine.unloaded(), [null])
-    engine.apply(
-      batch,
-      entities,
-      () => 0,
-      () => {},
-    )
-    total += retracts ? -id : id
-    const n = retracts ? 2 * ids - at - 1 : at + 1
-    const builders = leftFinisher.builders(1)
-    const asOf = { asOfMs: 6, knownAsOfMs: Number.POSITIVE_INFINITY }
-    expect(leftFinisher.finish({ state: engine.state, entity: 0 }, asOf, builders, 0)).toBe(true)
-    const values = builders.map((builder) => valueAt(builder.build(), 0))
-    expect(values).toEqual(n === 0 ? [0n, null] : [BigInt(n), BigInt(total)])
-  }
-})
+  },
+)
+
+it.each([40, 150])(
+  'a summary is used from the moment on when all of its %d events were known, and not before',
+  (length) => {
+    const state = new ViewState(plan)
+    const own = state.events.addEntity()
+    const { layout } = state.events
+    // Any place of a run may be the one that was known last, its first too.
+    const knownOf = (time: number): number => (length - 1 + time * 17) % length
+    for (let time = 0; time < length; time++) {
+      const record = state.events.insert(own, time, knownOf(time), time)
+      plan.inputs.forEach(({ type }, input) => {
+        const at = layout.inputs[input] as number
+        if (type === 'float64') state.events.floats[record * (layout.stride >> 1) + at] = time
+        else state.events.words[record * layout.stride + at] = time
+      })
+    }
+    for (let knownAsOfMs = length; knownAsOfMs >= 0; knownAsOfMs--) {
+      const times = Array.from({ length }, (_, time) => time).filter((time) => knownOf(time) <= knownAsOfMs)
+      const total = times.reduce((before, time) => before + time, 0)
+      const builders = finisher.builders(1)
+      finisher.finish({ state, entity: own }, { asOfMs: length, knownAsOfMs }, builders, 0)
+      const values = builders.map((builder) => valueAt(builder.build(), 0))
+      expect(values).toEqual([BigInt(times.length), BigInt(total), total, times.at(-1)])
+    }
+  },
+)
