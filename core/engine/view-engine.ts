@@ -16,6 +16,8 @@ import { offsetOfOrder, orderOf, partitionOfOrder } from './state/record-layout.
 import { RowVersions, type ChangelogRow, type RowVersion } from './state/row-versions.ts'
 import { Staging } from './state/staging.ts'
 import { ensureSummary } from './state/summarise.ts'
+import { spanStart } from './state/tile-layout.ts'
+import { foldTiles, pruneTiles } from './state/tiles.ts'
 import { ViewState } from './state/view-state.ts'
 
 /** What is not in memory, and where it is: a row of the view, or of the changelog behind it. */
@@ -97,7 +99,7 @@ export class ViewEngine {
 
   /** Bytes in use by events, entities and keys. */
   memoryBytes(): number {
-    return this.#state.events.bytes + this.#entities.bytes + this.#keys.bytes + (this.#versions?.bytes ?? 0)
+    return this.#state.bytes + this.#entities.bytes + this.#keys.bytes + (this.#versions?.bytes ?? 0)
   }
 
   /**
@@ -331,21 +333,31 @@ export class ViewEngine {
       }
   }
 
-  /** Rows changed since the last call, pruned and encoded. */
+  /** Rows changed since the last call, folded, pruned and encoded. */
   *takeChanged(): Generator<ChangedRow> {
     const state = this.#state
-    const store = state.events
     const table = this.plan.view.name
     const changed = this.#changed
     this.#changed = []
     for (const entity of changed) {
-      if (Number.isFinite(this.plan.retainMs)) store.prune(entity, store.newestMs(entity) - this.plan.retainMs)
+      foldTiles(state, entity)
+      this.#prune(entity)
       this.#entities.unset(entity, Flag.dirty)
       const shard = this.#entities.shard(entity)
       yield { table, shard, key: this.#entities.key(entity), row: encodeRow({ state, entity }) }
     }
     if (this.#versions === null) return
     for (const changedRow of this.#versions.takeChanged()) yield { table: changelogTable(table), ...changedRow }
+  }
+
+  #prune(entity: number): void {
+    const { retainMs, tile } = this.plan
+    if (!Number.isFinite(retainMs)) return
+    const { events } = this.#state
+    const beforeMs = events.newestMs(entity) - retainMs
+    // With tiles span by span: whether one lies in a tile depends on all of its events.
+    events.prune(entity, tile === null ? beforeMs : spanStart(beforeMs, tile.spanMs))
+    if (tile !== null) pruneTiles(this.#state, entity, spanStart(beforeMs, tile.spanMs))
   }
 
   /**
@@ -366,8 +378,7 @@ export class ViewEngine {
     }
     for (let entity = 0; entity < store.entityCount; entity++) {
       if (table.has(entity, Flag.dirty) || !table.has(entity, Flag.loaded)) continue
-      store.clear(entity)
-      this.#state.nodes.delete(entity)
+      this.#state.clear(entity)
       table.unset(entity, Flag.loaded)
     }
   }

@@ -33,6 +33,8 @@ import { statusName, valueAt } from '../../../core/engine/feature-column.ts'
 import { ViewFinisher } from '../../../core/engine/finish.ts'
 import { acceptedEvents, countingEvents, naiveValue, type NaiveEvent } from '../../../core/engine/naive.ts'
 import { planView, type ViewPlan } from '../../../core/engine/plan.ts'
+import type { AsOf } from '../../../core/asof/visible.ts'
+import type { EntityEvents } from '../../../core/engine/state/view-state.ts'
 import { ViewEngine, type MissingRow } from '../../../core/engine/view-engine.ts'
 import { encodeKey } from '../../../core/event/key.ts'
 import type { ScalarType } from '../../../core/event/types.ts'
@@ -168,12 +170,84 @@ export interface Subject {
   readonly definition: ViewDefinition
   readonly plan: ViewPlan
   readonly finisher: ViewFinisher
+  /** Told of each entity and moment that is asked for. */
+  readonly onAsked?: (events: EntityEvents | null, asOf: AsOf, answered: boolean) => void
 }
 
 export function subjectOf(kind: StreamKind, over: (feature: AnyFeature) => AnyFeature, where?: Condition): Subject {
   const definition = everyFunction(kind, over, where)
-  const plan = planView(buildCatalog([streams[kind], who, definition]), 'every', 300)
+  const plan = planView(buildCatalog([streams[kind], who, definition]), 'every', historyMs)
   return { kind, definition, plan, finisher: new ViewFinisher(plan) }
+}
+
+/** Online history of the subjects here. */
+export const historyMs = 300
+
+/**
+ * A view that makes tiles of old events, two of a span being enough: features over windows with resolutions, and `exact`
+ * ones over all functions.
+ */
+export function tiledSubject(
+  bounds: { readonly ttl?: number; readonly lateness?: number; readonly maxAhead?: number },
+  exact: ((feature: AnyFeature) => AnyFeature) | null,
+  where?: Condition,
+): Subject {
+  const definition = view('every', {
+    from: streams.plain,
+    entity: who,
+    ...bounds,
+    features: ({ i, b, f, s, ok, at }) => {
+      const coarse = (name: string, over: (feature: AnyFeature) => AnyFeature): [string, AnyFeature][] =>
+        Object.entries<AnyFeature>({
+          n: count(),
+          i_sum: sum(i),
+          i_mean: mean(i),
+          i_var: variance(i),
+          i_stdp: stddev(i, { divisor: 'population' }),
+          i_min: min(i),
+          i_max: max(i),
+          f_sum: sum(f),
+          f_mean: mean(f),
+          f_std: stddev(f),
+          f_var: variance(f, { divisor: 'population' }),
+          f_min: min(f),
+          f_max: max(f),
+          third: sum(i.div(3)),
+          share: share(ok),
+          big: share(i.gt(3)),
+          newest: max(at),
+          oldest: min(at),
+        }).flatMap(([of, feature]): [string, AnyFeature][] => [
+          [`${name}_${of}`, over(feature)],
+          ...(where === undefined
+            ? []
+            : ([[`${name}_${of}_if`, over(feature.where(where({ i, ok, s })))]] as [string, AnyFeature][])),
+        ])
+      const all: [string, AnyFeature][] = [
+        ...coarse('two', (feature) => feature.over(2_000, { resolution: 500 })),
+        ...coarse('three', (feature) => feature.over(3_000, { resolution: 1_000 })),
+        ...coarse('shifted', (feature) => feature.over(1_300, { resolution: 500, endsBefore: 150 })),
+      ]
+      if (exact !== null)
+        for (const [name, feature] of Object.entries<AnyFeature>({
+          n: count(),
+          i: sum(i),
+          b: sum(b),
+          b_min: min(b),
+          f: stddev(f),
+          f_distinct: distinctCount(f),
+          s: last(s),
+          s_first: first(s),
+          s3: lastN(s, 3),
+          big: share(i.gt(3)),
+          at: max(at),
+        }))
+          all.push([name, exact(feature)])
+      return Object.fromEntries(all)
+    },
+  })
+  const plan = planView(buildCatalog([streams.plain, who, definition]), 'every', historyMs, { tileEventsMin: 2 })
+  return { kind: 'plain', definition, plan, finisher: new ViewFinisher(plan) }
 }
 
 /** How a history is driven, and what is asked. */
@@ -305,7 +379,7 @@ export function check(subject: Subject, history: readonly NaiveEvent[], drive: D
 
 /** Finishes every entity from its row, at every (T, K), and the same by the plain twin. */
 function compare(
-  { kind, definition, plan, finisher }: Subject,
+  { kind, definition, plan, finisher, onAsked }: Subject,
   history: readonly NaiveEvent[],
   below: readonly number[],
   store: Rows,
@@ -328,7 +402,9 @@ function compare(
     for (const { at, knownAfter } of asOfs) {
       const asOf = { asOfMs: at, knownAsOfMs: knownAfter === null ? Number.POSITIVE_INFINITY : at + knownAfter }
       const builders = finisher.builders(1)
-      if (!finisher.finish(held, asOf, builders, 0)) continue
+      const answered = finisher.finish(held, asOf, builders, 0)
+      onAsked?.(held, asOf, answered)
+      if (!answered) continue
       let seen = accepted
       if (kind !== 'plain') {
         seen = counting.get(asOf.knownAsOfMs) ?? countingEvents(plan.stream, definition, accepted, asOf.knownAsOfMs)
