@@ -26,6 +26,8 @@ import {
 } from './scan.ts'
 import type { FloatMoments } from './state/float-moments.ts'
 import { tallyEventsMax, type Extremes, type Tally } from './state/tally.ts'
+import type { TileInput, TilePlan } from './state/tile-layout.ts'
+import { storedSquares, storedSum, type Tiles } from './state/tiles.ts'
 import type { EntityEvents } from './state/view-state.ts'
 
 /** Features that read the same input over the same window, computed together. */
@@ -60,6 +62,10 @@ export class ViewFinisher {
   readonly #windows: readonly number[]
   readonly #los: Float64Array
   readonly #his: Float64Array
+  /** Tiles of each window [from, to) as well, where the entity has tiles. */
+  #tiles: Tiles | null = null
+  readonly #tilesFrom: Int32Array
+  readonly #tilesTo: Int32Array
   readonly #fold = new Fold()
   #big: BigTally | null = null
 
@@ -83,6 +89,8 @@ export class ViewFinisher {
     this.#windows = [...new Set(this.#groups.map(({ window }) => window))]
     this.#los = new Float64Array(plan.windows.length)
     this.#his = new Float64Array(plan.windows.length)
+    this.#tilesFrom = new Int32Array(plan.windows.length)
+    this.#tilesTo = new Int32Array(plan.windows.length)
   }
 
   /** Builders for `rows` rows of the features, in order. */
@@ -101,7 +109,8 @@ export class ViewFinisher {
   /**
    * Sets row `row` of every builder to the features of an entity (null: it was never seen) as of (T, K).
    *
-   * Returns false, and sets nothing, when pruned events would be needed: the answer is then in the offline store.
+   * Returns false, and sets nothing, when pruned events would be needed, or single ones of a tile: the answer is then in
+   * the offline store.
    */
   finish(events: EntityEvents | null, asOf: AsOf, builders: readonly ColumnBuilder[], row: number): boolean {
     if (events === null) return this.#setAll(builders, row, Status.NOT_FOUND)
@@ -115,7 +124,11 @@ export class ViewFinisher {
     if (wasPruned && prunedNewest >= asOfMs - plan.reachMs) return false
 
     const end = store.lowerBound(entity, asOfMs)
-    const newestHeld = newestLiveMs(store, entity, end, knownAsOfMs)
+    const newestLive = newestLiveMs(store, entity, end, knownAsOfMs)
+    this.#tiles = state.tilesOf(entity)
+    const newestHeld =
+      this.#tiles === null ? newestLive : newestWithTiles(this.#tiles, newestLive, asOf, plan.view.ttlMs)
+    if (newestHeld === null) return false
     // Where nothing newer counts, pruned events decide: which of them are visible depends on K unless all are, and on what
     // took them back. In memory they may have company: what arrived since and is as old, whose corrections may be pruned.
     const byPruned = wasPruned && newestHeld <= prunedNewest
@@ -123,6 +136,7 @@ export class ViewFinisher {
     const newest = byPruned ? prunedNewest : newestHeld
     if (newest === Number.NEGATIVE_INFINITY) return this.#setAll(builders, row, Status.NOT_FOUND)
     if (newest < ttlStart(asOfMs, plan.view.ttlMs)) return this.#setAll(builders, row, Status.EXPIRED)
+    if (this.#tiles !== null && !this.#findTiles(this.#tiles, asOf)) return false
     this.#findWindows(events, end, asOf)
     for (const group of this.#groups) {
       const lo = this.#los[group.window] as number
@@ -182,6 +196,25 @@ export class ViewFinisher {
     }
   }
 
+  /** Sets the tiles of every window that a feature asks for; false where it needs single events of one. */
+  #findTiles(tiles: Tiles, { asOfMs, knownAsOfMs }: AsOf): boolean {
+    const { windows, view } = this.plan
+    for (const index of this.#windows) {
+      const window = windows[index] as WindowDefinition
+      const startMs = windowStart(asOfMs, window, view.ttlMs)
+      const endMs = windowEnd(asOfMs, window)
+      const from = tiles.reachingTo(startMs)
+      const to = tiles.startingFrom(endMs)
+      this.#tilesFrom[index] = from
+      this.#tilesTo[index] = Math.max(from, to)
+      if (from >= to) continue
+      if (window.kind !== 'sliding' || window.resolutionMs === undefined) return false
+      if (tiles.startMs(from) < startMs || tiles.newestMs(to - 1) >= endMs) return false
+      for (let tile = from; tile < to; tile++) if (tiles.newestKnownMs(tile) > knownAsOfMs) return false
+    }
+    return true
+  }
+
   #setAll(
     builders: readonly ColumnBuilder[],
     row: number,
@@ -193,13 +226,22 @@ export class ViewFinisher {
 
   /** Sums and extremes that members of the group share. */
   #gather(group: Group, { state, entity }: EntityEvents, lo: number, hi: number, knownAsOfMs: number): void {
-    const { numbers, input } = group
+    const { numbers, input, window } = group
     this.#big = null
     if (numbers === null) return
+    const tiles = this.#tiles
+    const from = this.#tilesFrom[window] as number
+    const to = tiles === null ? from : (this.#tilesTo[window] as number)
     // Cursors count places, taken or not: at least as many as there are events.
-    const many = group.tally && hi - lo > tallyEventsMax && (state.plan.inputs[input] as InputPlan).type === 'int32'
+    let places = hi - lo
+    for (let tile = from; tile < to; tile++) places += (tiles as Tiles).events(tile)
+    const many = group.tally && places > tallyEventsMax && (state.plan.inputs[input] as InputPlan).type === 'int32'
     if (numbers === 'big' || many) this.#big = tallyBigIntegers(state, entity, input, lo, hi, knownAsOfMs)
     else this.#fold.run(group, state, entity, lo, hi, knownAsOfMs)
+    if (tiles === null || from === to) return
+    const { layout } = state.plan.tile as TilePlan
+    if (this.#big === null) this.#fold.addTiles(group, layout, tiles, from, to)
+    else addTilesBig(this.#big, input, layout, tiles, from, to)
   }
 
   #valueOf(
@@ -237,6 +279,48 @@ export class ViewFinisher {
           ? tallyValue(aggregation, this.#fold.tally)
           : floatValue(aggregation, this.#fold.moments, this.#fold.extremes)
     }
+  }
+}
+
+/**
+ * The newest visible event time, of single events and of tiles: `newestLive` alone where it does not matter whether there
+ * is a newer one. Null where it cannot be told.
+ */
+function newestWithTiles(
+  tiles: Tiles,
+  newestLive: number,
+  { asOfMs, knownAsOfMs }: AsOf,
+  ttlMs: number | null,
+): number | null {
+  if (newestLive > Number.NEGATIVE_INFINITY && newestLive >= ttlStart(asOfMs, ttlMs)) return newestLive
+  const tile = tiles.startingFrom(asOfMs) - 1
+  if (tile < 0) return newestLive
+  if (tiles.newestMs(tile) >= asOfMs || tiles.newestKnownMs(tile) > knownAsOfMs) return null
+  return Math.max(newestLive, tiles.newestMs(tile))
+}
+
+/** Tiles of more int32 values than a tally holds. */
+function addTilesBig(
+  big: BigTally,
+  input: number,
+  { inputs }: TilePlan['layout'],
+  { words, offsets }: Tiles,
+  from: number,
+  to: number,
+): void {
+  const { n, sum, squares, extremes } = inputs.find((candidate) => candidate.input === input) as TileInput
+  for (let tile = from; tile < to; tile++) {
+    const at = offsets[tile] as number
+    const count = words[at + n] as number
+    if (count === 0) continue
+    if (sum >= 0) big.sum += storedSum(words, at + sum)
+    if (squares >= 0) big.squares += storedSquares(words, at + squares)
+    if (extremes >= 0) {
+      const [min, max] = [BigInt(words[at + extremes] as number), BigInt(words[at + extremes + 1] as number)]
+      big.min = big.n === 0 || min < big.min ? min : big.min
+      big.max = big.n === 0 || max > big.max ? max : big.max
+    }
+    big.n += count
   }
 }
 

@@ -1,10 +1,13 @@
 import { runMask, runShift, nodeShift } from './state/event-store.ts'
+import { behindStored } from '../number/exact-sum.ts'
 import { FloatMoments } from './state/float-moments.ts'
 import { addExtremes, addIntegers, live, liveRecords, present } from './state/live.ts'
 import { ensureNodes } from './state/nodes.ts'
 import { chooseAnchor, ensureSummary } from './state/summarise.ts'
 import { newestKnownAt, standingAt } from './state/summary-layout.ts'
 import { Extremes, Tally } from './state/tally.ts'
+import { tileEvents, type TileLayout } from './state/tile-layout.ts'
+import type { Tiles } from './state/tiles.ts'
 import type { ViewState } from './state/view-state.ts'
 
 /** What is folded of one input; `input` -1: events alone. */
@@ -62,6 +65,47 @@ export class Fold {
         this.#takeRecords(plan, state, run, from, to, knownAsOfMs)
       from = 0
       index++
+    }
+  }
+
+  /** Takes tiles [from, to) of the entity as well, after `run`. At most `tallyEventsMax` int32 values in all. */
+  addTiles(plan: FoldPlan, layout: TileLayout, tiles: Tiles, from: number, to: number): void {
+    const { words, offsets } = tiles
+    for (let tile = from; tile < to; tile++) {
+      const at = offsets[tile] as number
+      this.events += words[at + tileEvents] as number
+      if (plan.input >= 0) this.#takeTile(plan, layout, words, at)
+    }
+  }
+
+  #takeTile(plan: FoldPlan, layout: TileLayout, words: Float64Array, at: number): void {
+    let sumsAt = at + layout.fixed
+    for (const { input, integers, n, extremes, sum, squares } of layout.inputs) {
+      if (input !== plan.input) {
+        if (integers) continue
+        // Sums of others lie before: each says how long it is.
+        if (sum >= 0) sumsAt = behindStored(words, sumsAt)
+        if (squares >= 0) sumsAt = behindStored(words, sumsAt)
+        continue
+      }
+      if (plan.tally) {
+        const { tally } = this
+        tally.n += words[at + n] as number
+        if (sum >= 0) tally.sum += (words[at + sum] as number) * 2 ** 32 + (words[at + sum + 1] as number)
+        if (squares >= 0) {
+          tally.squaresHi += (words[at + squares] as number) * 2 ** 32 + (words[at + squares + 1] as number)
+          tally.squaresLo += words[at + squares + 2] as number
+          tally.carry()
+        }
+        if (extremes >= 0) {
+          tally.min = Math.min(tally.min, words[at + extremes] as number)
+          tally.max = Math.max(tally.max, words[at + extremes + 1] as number)
+        }
+      }
+      if (plan.extremes) this.extremes.merge(words, at + extremes)
+      if (plan.sums)
+        this.moments.addStored(words[at + n] as number, words, sumsAt, plan.squares ? behindStored(words, sumsAt) : -1)
+      return
     }
   }
 

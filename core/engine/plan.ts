@@ -9,6 +9,7 @@ import { runLaneWords, totalLaneWords } from '../number/lanes.ts'
 import type { ValueType } from './feature-column.ts'
 import { recordLayout, type RecordLayout } from './state/record-layout.ts'
 import { summaryLayout, type SummaryLayout } from './state/summary-layout.ts'
+import { planTiles, tileEventsMin, type TilePlan } from './state/tile-layout.ts'
 
 /** One distinct input of a view, an expression under a condition: a column of its rows. */
 export interface InputPlan {
@@ -70,13 +71,26 @@ export interface ViewPlan {
   /** Of 32 runs together. */
   readonly node: SummaryLayout
   readonly split: RowSplit
+  /** Null where all events are kept one by one (tiles.ts). */
+  readonly tile: TilePlan | null
+}
+
+export interface PlanOptions {
+  /** Spans with fewer events keep them. */
+  readonly tileEventsMin?: number
 }
 
 /** Functions and windows whose value depends on the order of events that happened and were known at the same moments. */
 const isOrdered = ({ aggregation, window }: FeatureDefinition): boolean =>
   ['first', 'last', 'lastN'].includes(aggregation.function) || window.kind === 'rows'
 
-export function planView(catalog: Catalog, name: string, historyMs: number, split = rowSplit): ViewPlan {
+export function planView(
+  catalog: Catalog,
+  name: string,
+  historyMs: number,
+  split = rowSplit,
+  options: PlanOptions = {},
+): ViewPlan {
   const view = viewOf(catalog, name)
   const stream = streamOf(catalog, view.from)
   const inputs: (Mutable<InputPlan> & { readonly text: string })[] = []
@@ -144,6 +158,9 @@ export function planView(catalog: Catalog, name: string, historyMs: number, spli
     summary: summaryLayout(planned, runLaneWords),
     node: summaryLayout(planned, totalLaneWords),
     split,
+    tile: corrected
+      ? null
+      : planTiles(view, planned, features, windows, historyMs, options.tileEventsMin ?? tileEventsMin),
   }
 }
 

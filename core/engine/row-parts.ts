@@ -93,7 +93,9 @@ export function encodeStored(events: EntityEvents, directory: Directory | null, 
   const { state, entity } = events
   const store = state.events
   const count = store.count(entity)
-  if (directory === null ? count <= split.splitEvents : count < split.splitEvents / 2) return whole(events, directory)
+  // Tiles bound what a row holds; one with tiles stays whole.
+  const isSmall = directory === null ? count <= split.splitEvents : count < split.splitEvents / 2
+  if (isSmall || state.plan.tile !== null) return whole(events, directory)
   const put: { readonly name: number; readonly bytes: Uint8Array }[] = []
   const parts: Part[] = []
   let next = directory?.next ?? 1

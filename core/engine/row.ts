@@ -3,6 +3,7 @@ import type { ScalarType, StringTable } from '../event/types.ts'
 import type { Interner } from './interner.ts'
 import type { InputPlan, ViewPlan } from './plan.ts'
 import { offsetOfOrder, orderOf, partitionOfOrder, type RecordLayout } from './state/record-layout.ts'
+import { Tiles } from './state/tiles.ts'
 import { ViewState, type EntityEvents } from './state/view-state.ts'
 
 /**
@@ -29,6 +30,9 @@ import { ViewState, type EntityEvents } from './state/view-state.ts'
  *                   int32               width u8 (1, 2, 4), signed integers
  *                   float64, timestamp  f64;   int64, decimal  i64;   bool  u8
  *                   string              distinct u32, each: length u32, utf-8, in order of appearance; width u8, codes
+ *
+ *   where the view makes tiles of old events (state/tile-layout.ts):
+ *     tiles       count u32, words u32 each, f64 …
  *
  * A null's value is written as 0. Without an order, events of the same two times are sorted by what the row says of them.
  * Another `form` is another format: the state is rebuilt.
@@ -214,6 +218,7 @@ export function encodeRuns(
   if (plan.layout.until >= 0) writeUntils(state)
   if (plan.layout.id >= 0) writeIds(state)
   for (let input = 0; input < plan.inputs.length; input++) writeInput(state, input)
+  if (plan.tile !== null) writeTiles(state.tilesOf(entity))
   return keep(new Uint8Array(writer.view.buffer, 0, writer.at))
 }
 
@@ -371,6 +376,30 @@ function writeStrings(
   for (let slot = 0; slot < count; slot++) writeCode(width, isNull(slot) ? 0 : (local.get(code(slot)) as number))
 }
 
+function writeTiles(tiles: Tiles | null): void {
+  const count = tiles?.count ?? 0
+  writer.reserve(4 + count * 4 + (tiles?.words.byteLength ?? 0))
+  writer.u32(count)
+  if (tiles === null) return
+  for (let tile = 0; tile < count; tile++)
+    writer.u32((tiles.offsets[tile + 1] as number) - (tiles.offsets[tile] as number))
+  for (const word of tiles.words) writer.f64(word)
+}
+
+function readTiles(reader: Reader): Tiles | null {
+  const count = reader.u32()
+  if (count === 0) return null
+  if (count > reader.source.length) throw new RangeError('more tiles than bytes')
+  const offsets = new Uint32Array(count + 1)
+  for (let tile = 0; tile < count; tile++) offsets[tile + 1] = (offsets[tile] as number) + reader.u32()
+  const length = offsets[count] as number
+  if (length > reader.source.length) throw new RangeError('longer tiles than their row')
+  return new Tiles(
+    offsets,
+    Float64Array.from({ length }, () => reader.f64()),
+  )
+}
+
 export class Reader {
   readonly view: DataView
   readonly source: Uint8Array
@@ -416,6 +445,7 @@ export function decodeInto(state: ViewState, entity: number, row: Uint8Array): v
     reader.at = 24
     state.events.setPruned(entity, reader.f64(), reader.f64())
     readEvents(reader, state, entity)
+    if (state.plan.tile !== null) state.setTiles(entity, readTiles(reader))
   })
 }
 
@@ -447,7 +477,7 @@ export function decoding(
     read(reader)
     if (reader.at !== row.length) throw corrupt(`has ${row.length - reader.at} bytes too many`)
   } catch (error) {
-    state.events.clear(entity)
+    state.clear(entity)
     if (error instanceof FeatureStoreError) throw error
     throw corrupt('does not decode', error)
   }

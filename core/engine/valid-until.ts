@@ -3,6 +3,7 @@ import type { WindowDefinition } from '../definition/types.ts'
 import type { FeaturePlan, ViewPlan } from './plan.ts'
 import { newestLiveMs } from './scan.ts'
 import type { EventStore } from './state/event-store.ts'
+import type { Tiles } from './state/tiles.ts'
 import type { EntityEvents } from './state/view-state.ts'
 
 type Of<Kind extends WindowDefinition['kind']> = Extract<WindowDefinition, { readonly kind: Kind }>
@@ -58,24 +59,29 @@ export class ValidUntil {
    */
   at({ state, entity }: EntityEvents, asOfMs: number): number {
     const store = state.events
+    const tiles = state.tilesOf(entity)
     let untilMs = Number.POSITIVE_INFINITY
     for (let index = 0; index < this.#edges.length; index++) {
       const edge = this.#edges[index] as number
-      untilMs = Math.min(untilMs, firstTimeFrom(store, entity, asOfMs - edge) + edge + 1)
+      untilMs = Math.min(untilMs, firstTimeFrom(store, entity, tiles, asOfMs - edge) + edge + 1)
     }
     for (const window of this.#coarse) {
-      const timeMs = firstTimeFrom(store, entity, windowStart(asOfMs, window, null))
+      const timeMs = firstTimeFrom(store, entity, tiles, windowStart(asOfMs, window, null))
       if (timeMs < Number.POSITIVE_INFINITY) untilMs = Math.min(untilMs, leftBehindAt(timeMs, window))
     }
     for (const window of this.#tumbling) untilMs = Math.min(untilMs, intervalEnd(asOfMs, window))
     return this.#ttlMs === null && this.#gapsMs.length === 0
       ? untilMs
-      : Math.min(untilMs, this.#outlivedAt(store, entity, asOfMs))
+      : Math.min(untilMs, this.#outlivedAt(store, entity, tiles, asOfMs))
   }
 
   /** When the newest event ends a session, or is older than the ttl, by which the entity expires. */
-  #outlivedAt(store: EventStore, entity: number, asOfMs: number): number {
+  #outlivedAt(store: EventStore, entity: number, tiles: Tiles | null, asOfMs: number): number {
     let newestMs = newestLiveMs(store, entity, store.lowerBound(entity, asOfMs), Number.POSITIVE_INFINITY)
+    const tile = (tiles?.startingFrom(asOfMs) ?? 0) - 1
+    // One that T cuts may have newer events before T: early at worst.
+    if (tiles !== null && tile >= 0 && tiles.newestMs(tile) < asOfMs)
+      newestMs = Math.max(newestMs, tiles.newestMs(tile))
     let untilMs = Number.POSITIVE_INFINITY
     for (const gapMs of this.#gapsMs) if (newestMs + gapMs > asOfMs) untilMs = Math.min(untilMs, newestMs + gapMs)
     if (newestMs === Number.NEGATIVE_INFINITY) newestMs = store.prunedNewestMs(entity)
@@ -99,8 +105,11 @@ function isCutByTtl(window: WindowDefinition): boolean {
   }
 }
 
-/** Event time of the first event at or after `timeMs`, Infinity where there is none. */
-function firstTimeFrom(store: EventStore, entity: number, timeMs: number): number {
+/** Event time of the first event at or after `timeMs`, Infinity where there is none; no later one where tiles hide it. */
+function firstTimeFrom(store: EventStore, entity: number, tiles: Tiles | null, timeMs: number): number {
   const cursor = store.lowerBound(entity, timeMs)
-  return cursor === store.end(entity) ? Number.POSITIVE_INFINITY : store.timeAt(entity, cursor)
+  const singleMs = cursor === store.end(entity) ? Number.POSITIVE_INFINITY : store.timeAt(entity, cursor)
+  if (tiles === null) return singleMs
+  const tile = tiles.reachingTo(timeMs)
+  return tile === tiles.count ? singleMs : Math.min(singleMs, Math.max(timeMs, tiles.startMs(tile)))
 }

@@ -25,6 +25,8 @@ import { offsetOfOrder, orderOf, partitionOfOrder } from './state/record-layout.
 import { RowVersions, type ChangelogRow, type RowVersion } from './state/row-versions.ts'
 import { Staging } from './state/staging.ts'
 import { ensureSummary } from './state/summarise.ts'
+import { spanStart } from './state/tile-layout.ts'
+import { foldTiles, pruneTiles } from './state/tiles.ts'
 import { ViewState } from './state/view-state.ts'
 
 /** What is not in memory, and where it is: a row of the view, or of the changelog behind it. */
@@ -125,7 +127,7 @@ export class ViewEngine {
   /** Bytes in use by events, entities and keys. */
   memoryBytes(): number {
     return (
-      this.#state.events.bytes +
+      this.#state.bytes +
       this.#entities.bytes +
       this.#keys.bytes +
       this.#entries * entryBytes +
@@ -438,16 +440,16 @@ export class ViewEngine {
       }
   }
 
-  /** Rows changed since the last call, pruned and encoded; of split ones what must be written and dropped. */
+  /** Rows changed since the last call, folded, pruned and encoded; of split ones what must be written and dropped. */
   *takeChanged(): Generator<ChangedRow> {
     const state = this.#state
-    const store = state.events
     const table = this.plan.view.name
     const changed = this.#changed
     this.#changed = []
     for (const entity of changed) {
       const events = { state, entity }
-      if (Number.isFinite(this.plan.retainMs)) pruneParted(events, store.newestMs(entity) - this.plan.retainMs)
+      foldTiles(state, entity)
+      this.#prune(entity)
       this.#entities.unset(entity, Flag.dirty)
       const { row, parts, directory } = encodeStored(events, this.#directories.get(entity) ?? null, this.plan.split)
       this.#setDirectory(entity, directory)
@@ -456,6 +458,17 @@ export class ViewEngine {
     }
     if (this.#versions === null) return
     for (const changedRow of this.#versions.takeChanged()) yield { table: changelogTable(table), ...changedRow }
+  }
+
+  #prune(entity: number): void {
+    const { retainMs, tile } = this.plan
+    if (!Number.isFinite(retainMs)) return
+    const state = this.#state
+    const beforeMs = state.events.newestMs(entity) - retainMs
+    if (tile === null) return pruneParted({ state, entity }, beforeMs)
+    // With tiles span by span: whether one lies in a tile depends on all of its events.
+    state.events.prune(entity, spanStart(beforeMs, tile.spanMs))
+    pruneTiles(state, entity, spanStart(beforeMs, tile.spanMs))
   }
 
   /**
@@ -480,8 +493,7 @@ export class ViewEngine {
     }
     for (let entity = 0; entity < store.entityCount; entity++) {
       if (table.has(entity, Flag.dirty) || !table.has(entity, Flag.loaded)) continue
-      store.clear(entity)
-      this.#state.nodes.delete(entity)
+      this.#state.clear(entity)
       this.#setDirectory(entity, null)
       table.unset(entity, Flag.loaded)
     }

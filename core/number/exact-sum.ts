@@ -7,6 +7,10 @@ export interface ExactValue {
   readonly exponent: number
 }
 
+/** Where a sum that `store` made ends. */
+export const behindStored = (words: Float64Array, at: number): number =>
+  (words[at] as number) > 0 ? at + 2 + (words[at] as number) : at + 1
+
 /** Divisor of a variance: n - 1 of a sample, n of a population. */
 export type VarianceKind = 'sample' | 'population'
 
@@ -40,6 +44,16 @@ export class ExactSum {
   /** NaN or an infinity if such were added, else 0. */
   nonFinite(): number {
     return this.#sum.nonFinite()
+  }
+
+  /** Appends the sum, exactly, in the one form that it has: numbers that `addStored` adds to another one. */
+  store(to: number[]): void {
+    this.#sum.store(to)
+  }
+
+  /** Adds what was stored at `at`; returns where that ends. */
+  addStored(from: Float64Array, at: number): number {
+    return this.#sum.addStored(from, at)
   }
 
   /** The sum of finite values, exactly. */
@@ -93,6 +107,14 @@ export class ExactSquares {
 
   nonFinite(): number {
     return this.#sum.nonFinite()
+  }
+
+  store(to: number[]): void {
+    this.#sum.store(to)
+  }
+
+  addStored(from: Float64Array, at: number): number {
+    return this.#sum.addStored(from, at)
   }
 
   toBigInt(): ExactValue {

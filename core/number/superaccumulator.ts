@@ -114,6 +114,47 @@ export class Superaccumulator {
     this.#infinities |= other.#infinities
   }
 
+  /**
+   * Appends the sum as `| limbs | first | limb … |`, least limb first: the same for every order of additions. The limbs have
+   * the sign of the sum and neither the first nor the last is 0. `| 0 |` is 0; NaN and the infinities are `| -1 |` to `| -3 |`.
+   */
+  store(to: number[]): void {
+    const odd = this.nonFinite()
+    if (odd !== 0) {
+      to.push(Number.isNaN(odd) ? -1 : odd > 0 ? -2 : -3)
+      return
+    }
+    this.#carry()
+    const limbs = this.#limbs
+    const negative = this.#last >= 0 && (limbs[this.#last] as number) < 0
+    if (negative) this.#negate()
+    let first = this.#first
+    let last = this.#last
+    while (last >= first && limbs[last] === 0) last--
+    while (first < last && limbs[first] === 0) first++
+    if (last < first) to.push(0)
+    else {
+      to.push(last - first + 1, first)
+      for (let at = first; at <= last; at++) to.push(negative ? -(limbs[at] as number) + 0 : (limbs[at] as number))
+    }
+    if (negative) this.#negate()
+  }
+
+  /** Adds what another one of the same range stored; returns where that ends. */
+  addStored(from: Float64Array, at: number): number {
+    const count = from[at] as number
+    if (count < 0) this.#mark(count === -1 ? Number.NaN : count === -2 ? Infinity : -Infinity)
+    if (count <= 0) return at + 1
+    const first = from[at + 1] as number
+    const limbs = this.#limbs
+    for (let index = 0; index < count; index++)
+      limbs[first + index] = (limbs[first + index] as number) + (from[at + 2 + index] as number)
+    if (first < this.#first) this.#first = first
+    if (first + count - 1 > this.#last) this.#last = first + count - 1
+    if (++this.#additions >= additionsMax) this.#carry()
+    return at + 2 + count
+  }
+
   /** NaN, Infinity or -Infinity if such were added; 0 if every value was finite. */
   nonFinite(): number {
     if (this.#nan || this.#infinities === 3) return Number.NaN

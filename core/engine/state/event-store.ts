@@ -566,7 +566,7 @@ export class EventStore {
       }
       pruned += to
       if (index < whole) this.#freeRun(run)
-      else if (to > 0) this.#dropFirst(run, to)
+      else if (to > 0) this.#dropPlaces(run, 0, to)
     }
     this.setPruned(entity, newest, known)
     const at = entity * entityWords
@@ -580,6 +580,46 @@ export class EventStore {
       this.entities[at + entityLastRun] = -1
       this.entityFloats[entity * 8 + entityNewest] = Number.NEGATIVE_INFINITY
     }
+  }
+
+  /** Removes the events [lo, hi), never the newest one: what they were is kept elsewhere, so they are not taken for pruned. */
+  remove(entity: number, lo: number, hi: number): void {
+    const at = entity * entityWords
+    const first = lo >> runShift
+    this.#keepNodes(entity, first)
+    let from = first
+    let last = hi >> runShift
+    let to = hi & runMask
+    // One past the last event of a run is the first of the next.
+    if (last < this.runsOf(entity) && to === this.lengthOf(this.runAt(entity, last))) {
+      last++
+      to = 0
+    }
+    let removed = 0
+    const place = lo & runMask
+    if (first === last) {
+      removed = to - place
+      if (removed > 0) this.#dropPlaces(this.runAt(entity, first), place, removed)
+    } else {
+      if (place > 0) {
+        const run = this.runAt(entity, from++)
+        removed += this.lengthOf(run) - place
+        this.#forget(run)
+        this.#truncate(run, place)
+        this.#setDeltaMax(run)
+      }
+      for (let index = from; index < last; index++) {
+        removed += this.lengthOf(this.runAt(entity, index))
+        this.#freeRun(this.runAt(entity, index))
+      }
+      if (to > 0) this.#dropPlaces(this.runAt(entity, last), 0, to)
+      removed += to
+      const dir = this.entities[at + entityDir] as number
+      const runs = this.runsOf(entity)
+      this.dirs.copyWithin(dir + from, dir + last, dir + runs)
+      this.entities[at + entityRuns] = runs - (last - from)
+    }
+    this.entities[at + entityEvents] = (this.entities[at + entityEvents] as number) - removed
   }
 
   /** When the last of an event and of what ended it was known. */
@@ -601,17 +641,18 @@ export class EventStore {
     return this.knownBaseOf(run) + newest
   }
 
-  #dropFirst(run: number, places: number): void {
+  /** Removes some but not all events of a run, never its last one. */
+  #dropPlaces(run: number, from: number, places: number): void {
     this.#forget(run)
     const { stride } = this.layout
     const left = this.lengthOf(run) - places
-    for (let to = 0; to < left; to++) {
+    for (let to = from; to < left; to++) {
       const into = this.record(run, to) * stride
-      const from = this.record(run, to + places) * stride
-      for (let word = 0; word < stride; word++) this.words[into + word] = this.words[from + word] as number
+      const source = this.record(run, to + places) * stride
+      for (let word = 0; word < stride; word++) this.words[into + word] = this.words[source + word] as number
     }
     this.#truncate(run, left)
-    this.#raiseBase(run)
+    if (from === 0) this.#raiseBase(run)
   }
 
   /** Forgets all of an entity's events and what was pruned; the entity stays. */

@@ -65,6 +65,14 @@ export class FloatMoments {
     return true
   }
 
+  /** Takes `n` values by their exact sums, as ExactSum and ExactSquares store them; `squaresAt` is read where asked for. */
+  addStored(n: number, words: Float64Array, sumAt: number, squaresAt: number): void {
+    this.n += n
+    this.#wide = true
+    this.#sum.addStored(words, sumAt)
+    if (this.#squared) this.#squares.addStored(words, squaresAt)
+  }
+
   sum(): number | null {
     if (this.n === 0) return null
     return this.#isWide() ? this.#sum.round() : this.#lanes.roundSum()

@@ -2,6 +2,7 @@ import type { Interner } from '../interner.ts'
 import { newTables } from '../interner.ts'
 import type { ViewPlan } from '../plan.ts'
 import { EventStore, type StoreSize } from './event-store.ts'
+import type { Tiles } from './tiles.ts'
 
 /** The events of some entities of a view, and the strings that their inputs are codes of. */
 export class ViewState {
@@ -15,11 +16,37 @@ export class ViewState {
   /** Nodes of entities that have many runs (nodes.ts). */
   readonly nodes = new Map<number, Float64Array>()
 
+  /** Of entities that have any (tiles.ts). */
+  readonly #tiles = new Map<number, Tiles>()
+  #tileBytes = 0
+
   constructor(plan: ViewPlan, tables: readonly (Interner | null)[] = newTables(plan.inputs), size: StoreSize = {}) {
     this.plan = plan
     this.tables = tables
     this.anchors = plan.inputs.map(() => null)
     this.events = new EventStore(plan.layout, plan.summary.stride, size)
+  }
+
+  /** Null where an entity has none. */
+  tilesOf(entity: number): Tiles | null {
+    return this.#tiles.get(entity) ?? null
+  }
+  setTiles(entity: number, tiles: Tiles | null): void {
+    this.#tileBytes += (tiles?.bytes ?? 0) - (this.#tiles.get(entity)?.bytes ?? 0)
+    if (tiles === null) this.#tiles.delete(entity)
+    else this.#tiles.set(entity, tiles)
+  }
+
+  /** Bytes in use by events and tiles. */
+  get bytes(): number {
+    return this.events.bytes + this.#tileBytes
+  }
+
+  /** Forgets all that is known of an entity; the entity stays. */
+  clear(entity: number): void {
+    this.events.clear(entity)
+    this.nodes.delete(entity)
+    this.setTiles(entity, null)
   }
 }
 

@@ -33,6 +33,7 @@ import { statusName, valueAt } from '../../../core/engine/feature-column.ts'
 import { ViewFinisher } from '../../../core/engine/finish.ts'
 import { acceptedEvents, countingEvents, naiveValue, type NaiveEvent } from '../../../core/engine/naive.ts'
 import { planView, type ViewPlan } from '../../../core/engine/plan.ts'
+import type { AsOf } from '../../../core/asof/visible.ts'
 import { PartedRow, stretchOf, type Stretch } from '../../../core/engine/parted-row.ts'
 import { canonicalRow, directoryOf, isHead, type Directory } from '../../../core/engine/row-parts.ts'
 import type { EntityEvents } from '../../../core/engine/state/view-state.ts'
@@ -183,12 +184,84 @@ export interface Subject {
   readonly definition: ViewDefinition
   readonly plan: ViewPlan
   readonly finisher: ViewFinisher
+  /** Told of each entity and moment that is asked for. */
+  readonly onAsked?: (events: EntityEvents | null, asOf: AsOf, answered: boolean) => void
 }
 
 export function subjectOf(kind: StreamKind, over: (feature: AnyFeature) => AnyFeature, where?: Condition): Subject {
   const definition = everyFunction(kind, over, where)
-  const plan = planView(buildCatalog([streams[kind], who, definition]), 'every', 300)
+  const plan = planView(buildCatalog([streams[kind], who, definition]), 'every', historyMs)
   return { kind, definition, plan, finisher: new ViewFinisher(plan) }
+}
+
+/** Online history of the subjects here. */
+export const historyMs = 300
+
+/**
+ * A view that makes tiles of old events, two of a span being enough: features over windows with resolutions, and `exact`
+ * ones over all functions.
+ */
+export function tiledSubject(
+  bounds: { readonly ttl?: number; readonly lateness?: number; readonly maxAhead?: number },
+  exact: ((feature: AnyFeature) => AnyFeature) | null,
+  where?: Condition,
+): Subject {
+  const definition = view('every', {
+    from: streams.plain,
+    entity: who,
+    ...bounds,
+    features: ({ i, b, f, s, ok, at }) => {
+      const coarse = (name: string, over: (feature: AnyFeature) => AnyFeature): [string, AnyFeature][] =>
+        Object.entries<AnyFeature>({
+          n: count(),
+          i_sum: sum(i),
+          i_mean: mean(i),
+          i_var: variance(i),
+          i_stdp: stddev(i, { divisor: 'population' }),
+          i_min: min(i),
+          i_max: max(i),
+          f_sum: sum(f),
+          f_mean: mean(f),
+          f_std: stddev(f),
+          f_var: variance(f, { divisor: 'population' }),
+          f_min: min(f),
+          f_max: max(f),
+          third: sum(i.div(3)),
+          share: share(ok),
+          big: share(i.gt(3)),
+          newest: max(at),
+          oldest: min(at),
+        }).flatMap(([of, feature]): [string, AnyFeature][] => [
+          [`${name}_${of}`, over(feature)],
+          ...(where === undefined
+            ? []
+            : ([[`${name}_${of}_if`, over(feature.where(where({ i, ok, s })))]] as [string, AnyFeature][])),
+        ])
+      const all: [string, AnyFeature][] = [
+        ...coarse('two', (feature) => feature.over(2_000, { resolution: 500 })),
+        ...coarse('three', (feature) => feature.over(3_000, { resolution: 1_000 })),
+        ...coarse('shifted', (feature) => feature.over(1_300, { resolution: 500, endsBefore: 150 })),
+      ]
+      if (exact !== null)
+        for (const [name, feature] of Object.entries<AnyFeature>({
+          n: count(),
+          i: sum(i),
+          b: sum(b),
+          b_min: min(b),
+          f: stddev(f),
+          f_distinct: distinctCount(f),
+          s: last(s),
+          s_first: first(s),
+          s3: lastN(s, 3),
+          big: share(i.gt(3)),
+          at: max(at),
+        }))
+          all.push([name, exact(feature)])
+      return Object.fromEntries(all)
+    },
+  })
+  const plan = planView(buildCatalog([streams.plain, who, definition]), 'every', historyMs, undefined, { tileEventsMin: 2 })
+  return { kind: 'plain', definition, plan, finisher: new ViewFinisher(plan) }
 }
 
 /** How a history is driven, and what is asked. */
@@ -377,7 +450,7 @@ export function check(subject: Subject, history: readonly NaiveEvent[], drive: D
 
 /** Finishes every entity from its row, at every (T, K), and the same by the plain twin. */
 function compare(
-  { kind, definition, plan, finisher }: Subject,
+  { kind, definition, plan, finisher, onAsked }: Subject,
   history: readonly NaiveEvent[],
   below: readonly number[],
   { rows: store, parted: readers }: { readonly rows: Rows; readonly parted: Map<string, PartedRow> },
@@ -419,7 +492,11 @@ function compare(
         if (isAnswered) expect(isToldByStretch).toBe(true)
         if (isToldByStretch) builders = fromStretch
         else continue
-      } else if (!isAnswered) continue
+        onAsked?.(whole, asOf, isAnswered)
+      } else {
+        onAsked?.(whole, asOf, isAnswered)
+        if (!isAnswered) continue
+      }
       let seen = accepted
       if (kind !== 'plain') {
         seen = counting.get(asOf.knownAsOfMs) ?? countingEvents(plan.stream, definition, accepted, asOf.knownAsOfMs)

@@ -15,7 +15,7 @@ import {
   generatedEvent,
   logged,
 } from '../../support/history.ts'
-import { loadFrom, subjectOf, windows, type Subject } from './harness.ts'
+import { loadFrom, subjectOf, tiledSubject, windows, type AnyFeature, type Subject } from './harness.ts'
 
 const size = Math.ceil(Number(process.env['TIDEMARK_PROPERTY_RUNS'] ?? 150) / 4)
 const spanMs = 9_000
@@ -124,6 +124,22 @@ describe('what was finished stays as it is until the moment that is promised', (
       60_000,
     )
   }
+
+  for (const ttl of [undefined, 4_000])
+    it(`with tiles in place of old events, ${ttl === undefined ? 'without a ttl' : 'with a ttl'}`, () => {
+      const exact = (feature: AnyFeature): AnyFeature => feature.over(300)
+      const tiled = tiledSubject(ttl === undefined ? {} : { ttl }, exact, ({ ok }) => ok)
+      for (const hot of [false, true])
+        fc.assert(
+          fc.property(
+            fc.array(generatedEvent(spanMs, 2_000, hot), { maxLength: hot ? 200 : 60, size: 'max' }),
+            asked,
+            shares,
+            (generated, asOfs, parts) => check(tiled, logged(generated), asOfs, parts),
+          ),
+          { numRuns: size },
+        )
+    }, 60_000)
 
   afterAll(() => {
     const share = (of: (gain: (typeof gains)[number]) => boolean): number => gains.filter(of).length / gains.length

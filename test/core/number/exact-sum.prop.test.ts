@@ -1,6 +1,13 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { exactMean, ExactSquares, exactStddev, ExactSum, exactVariance } from '../../../core/number/exact-sum.ts'
+import {
+  behindStored,
+  exactMean,
+  ExactSquares,
+  exactStddev,
+  ExactSum,
+  exactVariance,
+} from '../../../core/number/exact-sum.ts'
 import { roundRational, roundSqrtRational, toScaledBigInt } from '../../../core/number/rational.ts'
 import { wideDoubles } from './values.ts'
 
@@ -123,4 +130,28 @@ test('carries keep three million additions exact', () => {
   const doubled = new ExactSum()
   for (let times = 0; times < 40; times++) doubled.merge(sum)
   expect(doubled.round()).toBe(roundRational(120_000_000n * onGrid(-0.1), grid))
+})
+
+test('what is stored is the same for every order, and adding it loses nothing', () => {
+  const odd = fc.array(fc.constantFrom(Number.NaN, Infinity, -Infinity), { maxLength: 2 })
+  fc.assert(
+    fc.property(wideDoubles, fc.oneof(fc.constant([]), fc.constant([]), odd), fc.nat(), (finite, others, at) => {
+      const values = [...finite, ...others]
+      const cut = values.length === 0 ? 0 : at % values.length
+      for (const of of [sumOf, squaresOf]) {
+        const stored: number[] = []
+        of(values.toReversed()).store(stored)
+        const whole: number[] = []
+        const sum = of(values.slice(0, cut))
+        const rest: number[] = []
+        of(values.slice(cut)).store(rest)
+        expect(sum.addStored(Float64Array.from(rest), 0)).toBe(rest.length)
+        sum.store(whole)
+        expect(whole).toEqual(stored)
+        expect(behindStored(Float64Array.from(stored), 0)).toBe(stored.length)
+        expect(same(sum.round(), of(values).round())).toBe(true)
+      }
+    }),
+    runs,
+  )
 })
