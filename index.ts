@@ -25,6 +25,7 @@ export {
   tumbling,
   variance,
 } from './core/definition/functions.ts'
+export { every, everyEvent, none } from './core/definition/history.ts'
 export { entity, stream } from './core/definition/stream.ts'
 export { view } from './core/definition/view.ts'
 export { model, service } from './core/definition/service.ts'

@@ -7,7 +7,8 @@ import { FeatureStoreError } from '../core/errors.ts'
 import type { EventBatch } from '../core/event/batch.ts'
 import { encodeKey } from '../core/event/key.ts'
 import type { Position } from '../core/event/position.ts'
-import type { Column, FieldType, Scalar } from '../core/event/types.ts'
+import { shapeOf, type Column, type FieldType, type Scalar } from '../core/event/types.ts'
+import { formatDecimal, unscaledOfCanonical } from '../core/number/decimal.ts'
 import type { FeatureLookup, LookupReply } from '../serving/lookup/types.ts'
 import type { LabelSet } from '../training/labels.ts'
 import { auditSamples, type AuditReport } from '../worker/audit/audit.ts'
@@ -123,8 +124,18 @@ function askedRow(
   }
 }
 
-const zeroOf = ({ type, nullable }: FieldType): Scalar =>
-  nullable === true ? null : type === 'string' ? '' : type === 'bool' ? false : type === 'int64' ? 0n : 0
+const zeroOf = ({ type, nullable, scale = 0 }: FieldType): Scalar =>
+  nullable === true
+    ? null
+    : type === 'string'
+      ? ''
+      : type === 'bool'
+        ? false
+        : type === 'int64'
+          ? 0n
+          : type === 'decimal'
+            ? formatDecimal(0n, scale)
+            : 0
 
 export interface SampleRequest {
   readonly lookup: FeatureLookup
@@ -229,7 +240,8 @@ export function labelsOfPool(catalog: Catalog, service: string, pool: Pool, rows
   }
 }
 
-function columnOf({ type }: FieldType, values: readonly Scalar[]): Column {
+function columnOf(field: FieldType, values: readonly Scalar[]): Column {
+  const { type } = field
   const nulls = values.includes(null) ? Uint8Array.from(values, (value) => (value === null ? 1 : 0)) : null
   switch (type) {
     case 'string': {
@@ -248,6 +260,13 @@ function columnOf({ type }: FieldType, values: readonly Scalar[]): Column {
       return { type, values: Int32Array.from(values, Number), nulls }
     case 'int64':
       return { type, values: BigInt64Array.from(values, (value) => BigInt((value ?? 0) as number)), nulls }
+    case 'decimal':
+      return {
+        type,
+        ...shapeOf(field),
+        values: BigInt64Array.from(values, (value) => unscaledOfCanonical((value ?? '0') as string)),
+        nulls,
+      }
     default:
       return { type, values: Float64Array.from(values, Number), nulls }
   }

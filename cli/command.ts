@@ -1,9 +1,12 @@
 import type { Command } from 'commander'
 import { FeatureStoreError } from '../core/errors.ts'
-import type { FieldType, Scalar } from '../core/event/types.ts'
+import { scalarText, shapeOf, type FieldType, type Scalar } from '../core/event/types.ts'
+import { formatDecimal, unscaledOf } from '../core/number/decimal.ts'
 import type { RegistryState } from '../core/registry/state.ts'
 import { isApplied } from '../core/registry/decide.ts'
+import type { EventLog } from '../core/ports/event-log.ts'
 import { parseInstant } from '../core/time/time.ts'
+import { loadRegistry } from '../worker/registry-log.ts'
 import { loadProject, type Project } from './project.ts'
 import { reportError } from './terminal.ts'
 
@@ -34,6 +37,22 @@ export const action =
 export function requireApplied(project: Project, state: RegistryState): void {
   if (!isApplied(project.catalog, state))
     throw new FeatureStoreError('FS_NOT_APPLIED', `the definitions in ${project.folder} differ from those applied`)
+}
+
+/**
+ * What `read` gives. What is not ready because the definitions were changed and not applied is said to be: no worker
+ * would build it.
+ *
+ * Errors: FS_NOT_APPLIED, and those of `read`.
+ */
+export async function orNotApplied<T>(project: Project, log: EventLog, read: () => Promise<T>): Promise<T> {
+  try {
+    return await read()
+  } catch (error) {
+    if (error instanceof FeatureStoreError && error.code === 'FS_NOT_READY')
+      requireApplied(project, await loadRegistry(log))
+    throw error
+  }
 }
 
 export const instantOption = (name: string, value: string | undefined): number | undefined =>
@@ -70,7 +89,7 @@ export function typedColumns(
 ): Record<string, Scalar[]> {
   return Object.fromEntries(
     Object.entries(given).map(([field, cells]) => {
-      const type = declared[field]?.type
+      const type = declared[field]
       if (type === undefined)
         throw new FeatureStoreError(
           'FS_USAGE',
@@ -81,10 +100,10 @@ export function typedColumns(
   )
 }
 
-function typedCell(what: string, type: FieldType['type'], cell: string): Scalar {
+function typedCell(what: string, field: FieldType, cell: string): Scalar {
   const wrong = (): FeatureStoreError =>
-    new FeatureStoreError('FS_USAGE', `${what}: ${JSON.stringify(cell)} is no ${type}`)
-  switch (type) {
+    new FeatureStoreError('FS_USAGE', `${what}: ${JSON.stringify(cell)} is no ${scalarText(field)}`)
+  switch (field.type) {
     case 'string':
       return cell
     case 'bool':
@@ -96,6 +115,11 @@ function typedCell(what: string, type: FieldType['type'], cell: string): Scalar 
     case 'int64':
       if (!/^-?\d{1,19}$/.test(cell)) throw wrong()
       return BigInt(cell)
+    case 'decimal': {
+      const unscaled = unscaledOf(cell, shapeOf(field))
+      if (unscaled === null) throw wrong()
+      return formatDecimal(unscaled, shapeOf(field).scale)
+    }
     case 'float64':
       if (cell.trim() === '' || Number.isNaN(Number(cell))) throw wrong()
       return Number(cell)

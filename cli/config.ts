@@ -49,6 +49,8 @@ const schema = z.strictObject({
       rowsMax: whole(1, 1_000_000).default(10_000),
       /** Bound of rows kept decoded, MiB as stored. */
       cacheMb: whole(0, 65_536).default(8),
+      /** Bound of feature vectors kept finished, MiB; 0 finishes each one anew. */
+      arenaMb: whole(0, 65_536).default(16),
     })
     .prefault({}),
   demo: z.strictObject({ stream: z.string(), file: z.string(), model: z.string() }).optional(),

@@ -4,7 +4,8 @@ import { basename, extname } from 'node:path'
 import { readParquet } from '../connectors/parquet/read.ts'
 import { streamOf } from '../core/definition/catalog.ts'
 import { FeatureStoreError } from '../core/errors.ts'
-import type { Column, StringTable } from '../core/event/types.ts'
+import { shapeOf, type Column, type FieldType, type StringTable } from '../core/event/types.ts'
+import { decimalDigitsMax, parseDecimal, unscaledOf, type DecimalShape } from '../core/number/decimal.ts'
 import type { RegistryEvent } from '../core/registry/events.ts'
 import { parseInstant } from '../core/time/time.ts'
 import { readArrowFile } from '../schemas/arrow/read.ts'
@@ -148,7 +149,17 @@ function instantOf(cell: string): number | null {
   }
 }
 
-function csvTable(bytes: Uint8Array, fields: Readonly<Record<string, { readonly type: Column['type'] }>>): Table {
+/**
+ * The digits of the field where all cells fit them; else as many behind the point as some cell has, and what does not fit
+ * the field becomes a dead letter, as from any file.
+ */
+function csvShape(field: DecimalShape, cells: readonly string[]): DecimalShape {
+  if (cells.every((cell) => unscaledOf(cell, field) !== null)) return field
+  const scale = cells.reduce((most, cell) => Math.max(most, parseDecimal(cell)?.scale ?? 0), field.scale)
+  return { precision: decimalDigitsMax, scale: Math.min(decimalDigitsMax, scale) }
+}
+
+function csvTable(bytes: Uint8Array, fields: Readonly<Record<string, FieldType>>): Table {
   const { header, rows } = readCsv(bytes)
   const columns = header.map((name, at): [string, Column] => {
     const type = fields[name]?.type ?? 'string'
@@ -195,6 +206,14 @@ function csvTable(bytes: Uint8Array, fields: Readonly<Record<string, { readonly 
         const integer = (cell: string): bigint | null =>
           /^[+-]?\d{1,19}$/.test(cell) && BigInt.asIntN(64, BigInt(cell)) === BigInt(cell) ? BigInt(cell) : null
         return [name, { type: 'int64', values: BigInt64Array.from(parse(integer, 0n)), nulls: mask }]
+      }
+      case 'decimal': {
+        const shape = csvShape(
+          shapeOf(fields[name] as FieldType),
+          rows.flatMap((row) => row[at] ?? []),
+        )
+        const unscaled = parse((cell) => unscaledOf(cell, shape), 0n)
+        return [name, { type, ...shape, values: BigInt64Array.from(unscaled), nulls: mask }]
       }
       case 'float64':
         return [

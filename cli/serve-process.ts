@@ -35,6 +35,7 @@ export async function openLookup(project: Project): Promise<OpenLookup> {
         historyMs: project.config.online.historyMs,
         rowsMax: project.config.serving.rowsMax,
         cacheBytesMax: project.config.serving.cacheMb * 2 ** 20,
+        arenaBytesMax: project.config.serving.arenaMb * 2 ** 20,
         sleep: sleeper(),
       }),
       async [Symbol.asyncDispose]() {
@@ -107,4 +108,5 @@ export async function serveProject(project: Project, options: ServeOptions): Pro
   })
   server.setServing(false)
   await server.shutdown(graceMs)
+  options.logger.info('serve.arena', { ...opened.lookup.arena })
 }

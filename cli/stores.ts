@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { openEmbeddedClickHouse, type EmbeddedClickHouse } from '../connectors/chdb/index.ts'
 import {
   openClickHouseClient,
+  openFeatureHistoryStore,
   openOfflineStore,
   type ClickHouseClient,
   type ClickHouseOfflineStore,
@@ -11,6 +12,7 @@ import { openOnlineStore, type LmdbOnlineStore } from '../connectors/lmdb/online
 import { LogSchemas, openLog, type EmbeddedLog } from '../connectors/log/index.ts'
 import { FeatureStoreError } from '../core/errors.ts'
 import type { PartitionPosition, Position } from '../core/event/position.ts'
+import type { FeatureHistoryStore } from '../core/ports/feature-history-store.ts'
 import type { WriterSchemas } from '../schemas/stream-reader.ts'
 import { createLogger, systemRandom } from './environment.ts'
 import { makeDataFolder, type Project } from './project.ts'
@@ -76,6 +78,7 @@ export interface OpenOffline extends AsyncDisposable {
   readonly engine: EmbeddedClickHouse
   readonly client: ClickHouseClient
   readonly store: ClickHouseOfflineStore
+  readonly features: FeatureHistoryStore
   /** What the tables hold of these streams. */
   position(streams: readonly string[]): Promise<Position>
 }
@@ -94,6 +97,7 @@ export async function openOffline(project: Project, logId: string, mode: 'read' 
     engine,
     client,
     store,
+    features: openFeatureHistoryStore(client, logId),
     async position(streams) {
       const positions: Record<string, readonly PartitionPosition[]> = {}
       for (const stream of streams)

@@ -13,6 +13,13 @@ export const toJson = (value: unknown): string =>
         : part,
   )
 
+/** A value as text: as JSON, but a text by itself and numbers without quotes, which JSON gives to some. */
+export function valueText(value: unknown): string {
+  if (typeof value === 'string') return value
+  if (!Array.isArray(value)) return String(value)
+  return `[${value.map((item) => (typeof item === 'string' ? JSON.stringify(item) : String(item))).join(',')}]`
+}
+
 export const printJson = (value: unknown): void => print(toJson(value))
 
 /** Prints an error and says with which code to exit: 2 for what the caller can mend, 3 for try again, 1 for the rest. */

@@ -33,6 +33,7 @@ export async function runProjectWorker(project: Project, options: ProjectWorkerO
       schemas: open.writerSchemas,
       online,
       offline: offline.store,
+      features: offline.features,
       settings: {
         shards: project.config.online.shards,
         historyMs: project.config.online.historyMs,

@@ -197,7 +197,7 @@ export const errorCodes = {
   FS_DEAD_DUPLICATE_DIFFERS: entry(
     'data',
     'A duplicate, by id, entity key and event time, has other content than the first one; the first one counts.',
-    'Retract the event and insert it again, or correct the producer.',
+    'Retract the event and insert it under another id (its own stays taken for dedupeSpan), or correct the producer.',
   ),
 } as const satisfies Record<string, CodeEntry>
 

@@ -15,6 +15,13 @@ export interface StreamReaderOptions {
   readonly schemas: WriterSchemas
   /** Fields to make columns of; default all. */
   readonly projection?: readonly string[]
+  /**
+   * Tables of strings that grow beyond it are begun anew with the next batch, bytes. Only for readers that keep no batch:
+   * codes of two tables do not agree. Default: they grow with the distinct strings.
+   */
+  readonly tableBytesMax?: number
+  /** Batches share their arrays: each is done with before the next is read. */
+  readonly reuse?: boolean
 }
 
 const scanBytes = 1 << 20
@@ -23,20 +30,26 @@ const scanBytes = 1 << 20
 export class StreamReader {
   readonly stream: StreamDefinition
   readonly #log: EventLog
-  readonly #decoder: StreamDecoder
+  readonly #newDecoder: () => StreamDecoder
+  readonly #tableBytesMax: number
+  #decoder: StreamDecoder
   #partitions: readonly PartitionInfo[] = []
 
-  constructor({ log, stream, schemas, projection }: StreamReaderOptions) {
+  constructor({ log, stream, schemas, projection, tableBytesMax, reuse }: StreamReaderOptions) {
     this.stream = stream
     this.#log = log
-    this.#decoder = createStreamDecoder({
-      stream: stream.name,
-      fields: stream.fields,
-      eventTime: stream.eventTime,
-      corrections: stream,
-      schemas: (fingerprint) => schemas(stream.name, fingerprint),
-      ...(projection === undefined ? {} : { projection }),
-    })
+    this.#newDecoder = () =>
+      createStreamDecoder({
+        stream: stream.name,
+        fields: stream.fields,
+        eventTime: stream.eventTime,
+        corrections: stream,
+        schemas: (fingerprint) => schemas(stream.name, fingerprint),
+        ...(projection === undefined ? {} : { projection }),
+        ...(reuse === undefined ? {} : { reuse }),
+      })
+    this.#tableBytesMax = tableBytesMax ?? Number.POSITIVE_INFINITY
+    this.#decoder = this.#newDecoder()
   }
 
   /** Looks at the log again; the partitions as they stand. Errors: FS_STREAM_UNKNOWN when the log has no such stream. */
@@ -59,6 +72,7 @@ export class StreamReader {
   async read(partition: number, from: Offset, bytes: number): Promise<EventBatch | null> {
     const chunk = await this.#log.fetch(this.stream.name, partition, from, bytes)
     if (chunk.nextOffset === from) return null
+    if (this.#decoder.tableBytes > this.#tableBytesMax) this.#decoder = this.#newDecoder()
     try {
       return this.#decoder.decode(chunk, partition, this.#epochOf(partition, chunk.nextOffset), from)
     } catch (error) {

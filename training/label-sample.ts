@@ -213,6 +213,8 @@ function pick(column: Column, rows: Int32Array): Column {
       return { ...column, values: pickBytes(column.values, rows), nulls }
     case 'int64':
       return { ...column, values: BigInt64Array.from(rows, (row) => column.values[row] as bigint), nulls }
+    case 'decimal':
+      return { ...column, values: BigInt64Array.from(rows, (row) => column.values[row] as bigint), nulls }
     default:
       return { ...column, values: pickFloats(column.values, rows), nulls }
   }
@@ -226,6 +228,7 @@ function emptyValues(type: ScalarType, rows: number): Column['values'] {
     case 'bool':
       return new Uint8Array(rows)
     case 'int64':
+    case 'decimal':
       return new BigInt64Array(rows)
     default:
       return new Float64Array(rows)

@@ -2,7 +2,8 @@ import { entityFieldsOf, type Catalog } from '../core/definition/catalog.ts'
 import { referenceText, type ServiceDefinition } from '../core/definition/types.ts'
 import { featureColumnName } from '../core/engine/matrix.ts'
 import { FeatureStoreError } from '../core/errors.ts'
-import type { Column, FieldType, NullMask } from '../core/event/types.ts'
+import { scalarText, shapeOf, type Column, type FieldType, type NullMask } from '../core/event/types.ts'
+import { fitsPrecision, formatDecimal, rescaled, unscaledOf } from '../core/number/decimal.ts'
 import { earliestMs, latestMs, parseInstant } from '../core/time/time.ts'
 import { rowCountOf, stringColumn, type FileColumn, type NamedColumn } from '../schemas/arrow/columns.ts'
 import type { CsvTable } from '../schemas/csv/read.ts'
@@ -50,7 +51,8 @@ const invalidCell = (row: number, name: string, what: string): FeatureStoreError
  * The label rows of a file: a column for each key field of each entity, `as_of`, `known_as_of` if there is one, and the
  * service's request fields. Every other column is handed on.
  *
- * Types:  text is read by the definitions; int64 narrows to int32 and integers widen to int64 or float64, checked.
+ * Types:  text is read by the definitions; int64 narrows to int32, integers widen to int64, decimal or float64 and
+ *         decimals change their digits, checked.
  * Units:  `as_of` and `known_as_of` epoch milliseconds or ISO 8601 with a zone; a `known_as_of` that is null is `as_of`.
  * Errors: FS_LABELS_INVALID, naming column and row; rows are counted from 1, without the header.
  */
@@ -187,7 +189,8 @@ function typedColumn(
   return typed
 }
 
-function parsedColumn(name: string, { type }: FieldType, cells: readonly (string | null)[]): Column {
+function parsedColumn(name: string, field: FieldType, cells: readonly (string | null)[]): Column {
+  const { type } = field
   if (type === 'string') return textColumn(cells)
   // An empty cell, quoted or not, is a null of every type but string.
   const nulls = maskOf(cells.map((cell) => (blank(cell) ? null : cell)))
@@ -217,6 +220,18 @@ function parsedColumn(name: string, { type }: FieldType, cells: readonly (string
       })
       return { type, values, nulls }
     }
+    case 'decimal': {
+      const shape = shapeOf(field)
+      const values = new BigInt64Array(cells.length)
+      cells.forEach((cell, row) => {
+        if (nulls?.[row] === 1) return
+        const text = (cell as string).trim()
+        const value = unscaledOf(text, shape)
+        if (value === null) throw invalidCell(row, name, `${JSON.stringify(text)} is no ${scalarText(field)}`)
+        values[row] = value
+      })
+      return { type, ...shape, values, nulls }
+    }
     case 'timestamp': {
       const at = instantReader(name, cells)
       return { type, values: Float64Array.from(cells, (_, row) => at(row) ?? 0), nulls }
@@ -241,7 +256,27 @@ const nonFinite: Readonly<Record<string, number>> = {
 const parseFloat64 = (text: string): number | null =>
   /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text) ? Number(text) + 0 : (nonFinite[text.toLowerCase()] ?? null)
 
-function convertedColumn(name: string, { type }: FieldType, column: FileColumn): Column {
+/** Decimals of other digits, and integers, where every value fits. */
+function decimalColumn(name: string, field: FieldType, column: FileColumn): Column | null {
+  if (column.type !== 'decimal' && column.type !== 'int32' && column.type !== 'int64') return null
+  const shape = shapeOf(field)
+  const from = column.type === 'decimal' ? column.scale : 0
+  const values = new BigInt64Array(column.values.length)
+  for (let row = 0; row < values.length; row++) {
+    if (column.nulls?.[row] === 1) continue
+    const given = BigInt(column.values[row] as number | bigint)
+    const unscaled = rescaled(given, from, shape.scale)
+    if (unscaled === null || !fitsPrecision(unscaled, shape.precision))
+      throw invalidCell(row, name, `${formatDecimal(given, from)} is no ${scalarText(field)}`)
+    values[row] = unscaled
+  }
+  return { type: 'decimal', ...shape, values, nulls: column.nulls }
+}
+
+function convertedColumn(name: string, field: FieldType, column: FileColumn): Column {
+  const { type } = field
+  const decimal = type === 'decimal' ? decimalColumn(name, field, column) : null
+  if (decimal !== null) return decimal
   if (column.type === type) return type === 'float64' ? plainZeros(column as Column & { type: 'float64' }) : column
   const isNull = (row: number): boolean => 'nulls' in column && column.nulls?.[row] === 1
   if (type === 'int32' && column.type === 'int64') {
@@ -269,7 +304,7 @@ function convertedColumn(name: string, { type }: FieldType, column: FileColumn):
     })
     return { type, values, nulls: column.nulls }
   }
-  if (type === 'timestamp' && column.type !== 'list' && column.type !== 'string') {
+  if (type === 'timestamp' && column.type !== 'list' && column.type !== 'string' && column.type !== 'decimal') {
     const at = instantReader(name, column)
     const values = new Float64Array(column.values.length)
     for (let row = 0; row < values.length; row++) values[row] = at(row) ?? 0

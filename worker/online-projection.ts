@@ -1,6 +1,6 @@
 import type { Catalog } from '../core/definition/catalog.ts'
-import { planView, type ViewPlan } from '../core/engine/plan.ts'
-import { ViewEngine } from '../core/engine/view-engine.ts'
+import { planView, type RowSplit, type ViewPlan } from '../core/engine/plan.ts'
+import { ViewEngine, type MissingRow } from '../core/engine/view-engine.ts'
 import { FeatureStoreError } from '../core/errors.ts'
 import type { DeadLetter, EventBatch } from '../core/event/batch.ts'
 import { continues } from '../core/event/continuity.ts'
@@ -13,6 +13,8 @@ export interface OnlineSettings {
   readonly historyMs: number
   /** Bound of the rows held in memory, bytes. */
   readonly memoryBytesMax: number
+  /** When stored rows are split, if not as measured. */
+  readonly split?: RowSplit
 }
 
 interface OwnedShard {
@@ -56,7 +58,7 @@ export class OnlineProjection {
     this.#owned = owned
     this.#byShard = new Map(owned.map((shard) => [shard.lease.shard, shard]))
     const numbers = new Set(this.#byShard.keys())
-    this.plans = [...catalog.views.keys()].map((view) => planView(catalog, view, settings.historyMs))
+    this.plans = [...catalog.views.keys()].map((view) => planView(catalog, view, settings.historyMs, settings.split))
     this.#engines = this.plans.map((plan) => new ViewEngine(plan, settings.shards, numbers))
     for (const { stored } of owned) {
       for (const [stream, newest] of Object.entries(stored?.newestEventTimeMs ?? {}))
@@ -125,6 +127,11 @@ export class OnlineProjection {
     return this.#engines.reduce((bytes, engine) => bytes + engine.memoryBytes(), 0)
   }
 
+  /** More is held than memory is meant for: what is flushed is let go before the next batch. */
+  get isOverBound(): boolean {
+    return this.memoryBytes > this.#settings.memoryBytesMax
+  }
+
   /** Begins with a partition where the stores stand, so that a position always names every partition. */
   begin(stream: string, partition: number, epoch: number): void {
     const partitions = (this.#applied[stream] ??= [])
@@ -148,7 +155,7 @@ export class OnlineProjection {
       return stored === null ? 0 : nextOffset(stored.position, batch.stream, batch.partition)
     }
     // Only here: between two batches no entity of one is under way.
-    if (this.#isFull) await this.#makeRoom()
+    if (this.isOverBound) await this.#makeRoom()
     for (const engine of this.#engines) {
       if (engine.plan.stream.name !== batch.stream) continue
       const entities = engine.resolve(batch)
@@ -161,10 +168,6 @@ export class OnlineProjection {
     this.#changed = true
   }
 
-  get #isFull(): boolean {
-    return this.memoryBytes > this.#settings.memoryBytesMax
-  }
-
   /**
    * Drops what the store has: not before it has it, or what is read again would be older than what was dropped. Where
    * that is not enough, what changed since is flushed and all of it dropped.
@@ -172,7 +175,7 @@ export class OnlineProjection {
   async #makeRoom(): Promise<void> {
     await this.#flushing
     for (const engine of this.#engines) engine.evictClean()
-    if (!this.#isFull || !this.#changed) return
+    if (!this.isOverBound || !this.#changed) return
     await this.flush()
     for (const engine of this.#engines) engine.evictClean()
   }
@@ -191,10 +194,10 @@ export class OnlineProjection {
     const rows = new Map<number, RowWrite[]>()
     let count = 0
     for (const engine of this.#engines) {
-      for (const { table, shard, key, row } of engine.takeChanged()) {
+      for (const { table, shard, key, row, parts } of engine.takeChanged()) {
         const list = rows.get(shard) ?? []
         rows.set(shard, list)
-        list.push({ view: table, key, row })
+        list.push(parts === undefined ? { view: table, key, row } : { view: table, key, row, parts })
         count++
       }
     }
@@ -253,11 +256,16 @@ export class OnlineProjection {
     }
   }
 
-  /** A changelog's rows name further entities, so more than once. */
+  /** Heads have parts, and a changelog's rows name further entities: so more than once. */
   async #load(engine: ViewEngine): Promise<void> {
     for (let missing = engine.unloaded(); missing.length > 0; missing = engine.unloaded()) {
-      for (const table of new Set(missing.map((row) => row.table))) {
-        const own = missing.filter((row) => row.table === table)
+      await this.#loadParts(
+        engine,
+        missing.filter(({ part }) => part !== null),
+      )
+      const whole = missing.filter(({ part }) => part === null)
+      for (const table of new Set(whole.map((row) => row.table))) {
+        const own = whole.filter((row) => row.table === table)
         const { rows, corrupt = [] } = await this.#store.read(
           table,
           own.map(({ shard }) => shard),
@@ -267,6 +275,19 @@ export class OnlineProjection {
           throw new FeatureStoreError('FS_ROW_CORRUPT', `${corrupt.length} rows of ${table} fail their checksum`)
         engine.load(own, rows)
       }
+    }
+  }
+
+  /** One read an entity, one entity at a time: the parts of a hot one are many megabytes. */
+  async #loadParts(engine: ViewEngine, missing: readonly MissingRow[]): Promise<void> {
+    for (let from = 0; from < missing.length;) {
+      const { table, shard, key, of } = missing[from] as MissingRow
+      let to = from
+      while (to < missing.length && missing[to]?.of === of) to++
+      const own = missing.slice(from, to)
+      const names = own.map(({ part }) => part as number)
+      engine.load(own, await this.#store.readParts(table, shard, key, names))
+      from = to
     }
   }
 

@@ -1,13 +1,17 @@
-import { streamOf, type Catalog } from '../core/definition/catalog.ts'
+import { fieldsApplied, fieldsReadBy, streamOf, type Catalog } from '../core/definition/catalog.ts'
+import type { ViewPlan } from '../core/engine/plan.ts'
 import { FeatureStoreError } from '../core/errors.ts'
 import type { Offset, Position } from '../core/event/position.ts'
 import type { Clock, Logger } from '../core/ports/environment.ts'
 import type { EventLog } from '../core/ports/event-log.ts'
+import type { FeatureHistoryStore } from '../core/ports/feature-history-store.ts'
 import type { OfflineStore } from '../core/ports/offline-store.ts'
 import type { OnlineStore } from '../core/ports/online-store.ts'
 import { StreamReader, type WriterSchemas } from '../schemas/stream-reader.ts'
+import { FeatureProjection, prepareFeatures } from './feature-projection.ts'
 import { OfflineProjection } from './offline-projection.ts'
 import { OnlineProjection, type OnlineSettings } from './online-projection.ts'
+import { FlushPacer } from './pacing.ts'
 
 export interface WorkerSettings extends OnlineSettings {
   /** Longest time that applied events wait for a flush while more arrive, milliseconds. */
@@ -22,6 +26,8 @@ export interface WorkerOptions {
   readonly schemas: WriterSchemas
   readonly online: OnlineStore
   readonly offline: OfflineStore
+  /** Absent: no feature history is kept, whatever the views say. */
+  readonly features?: FeatureHistoryStore
   readonly settings: WorkerSettings
   readonly clock: Clock
   readonly logger: Logger
@@ -37,7 +43,7 @@ export interface WorkerOptions {
 }
 
 export interface WorkerProgress {
-  readonly projection: 'online' | 'offline'
+  readonly projection: 'online' | 'offline' | 'history'
   readonly applied: number
   readonly total: number
 }
@@ -45,10 +51,14 @@ export interface WorkerProgress {
 /** Online: small reads, so that partitions advance together. Offline: a read is one insert. */
 const onlineReadBytes = 256 * 1024
 const offlineReadBytes = 4 * 1024 * 1024
+/** Records without rows: the position of a feature history follows at most so often, milliseconds. */
+const historyPositionMs = 1_000
+/** How often a history that finds its table elsewhere begins again before it gives up. */
+const restartsMax = 3
 
 /**
- * Runs both projections of a project, each with its own reader and position, so that one store being down never delays
- * the other. Ends when caught up or aborted, with everything applied flushed.
+ * Runs the projections of a project, each with its own reader and position, so that one store being down never delays
+ * another. Ends when caught up or aborted, with everything applied flushed.
  */
 export async function runWorker(options: WorkerOptions): Promise<void> {
   const stop = new AbortController()
@@ -58,9 +68,13 @@ export async function runWorker(options: WorkerOptions): Promise<void> {
       stop.abort()
       throw error
     })
+  const served = Promise.withResolvers<void>()
   const results = await Promise.allSettled([
-    guarded(runOnline({ ...options, signal })),
+    guarded(runOnline({ ...options, signal }, served.resolve).finally(served.resolve)),
     guarded(runOffline({ ...options, signal })),
+    ...(options.features === undefined
+      ? []
+      : [guarded(runHistory({ ...options, signal }, options.features, served.promise))]),
   ])
   const failed = results.find((result) => result.status === 'rejected')
   if (failed !== undefined) throw failed.reason
@@ -71,25 +85,23 @@ function readers(options: WorkerOptions, streams: readonly string[]): StreamRead
   return streams.map((stream) => new StreamReader({ log, schemas, stream: streamOf(catalog, stream) }))
 }
 
-async function runOnline(options: WorkerOptions): Promise<void> {
+/** `caughtUp` is called when the end of the log is reached for the first time. */
+async function runOnline(options: WorkerOptions, caughtUp: () => void): Promise<void> {
   const { catalog, online, log, settings, clock, signal } = options
   const projection = await OnlineProjection.start(catalog, online, log.logId, settings)
-  const streams = readers(options, projection.streams)
+  const streams = projection.streams.map((name) => {
+    const stream = streamOf(catalog, name)
+    const projection = fieldsApplied(catalog, stream)
+    // An engine remembers keys and strings on its own: tables may begin anew.
+    const tableBytesMax = settings.memoryBytesMax / 4
+    return new StreamReader({ log, schemas: options.schemas, stream, projection, tableBytesMax, reuse: true })
+  })
   await checkContinuity(projection, streams)
   const stops = [...(options.stops ?? [])]
   let flushing: Promise<unknown> = Promise.resolve()
-  let inFlight = false
-  let flushedMs = clock.nowMs()
+  const pacer = new FlushPacer(clock, settings.flushMs)
   const flush = (): void => {
-    inFlight = true
-    flushedMs = clock.nowMs()
-    flushing = projection.flush().then(
-      () => void (inFlight = false),
-      (error: unknown) => {
-        inFlight = false
-        throw error
-      },
-    )
+    flushing = pacer.run(() => projection.flush())
     // Awaited before the next flush; a failure in between must not be unhandled.
     flushing.catch(() => {})
   }
@@ -111,7 +123,7 @@ async function runOnline(options: WorkerOptions): Promise<void> {
     }
     const stopped = stops[0] !== undefined && projection.applied >= stops[0]
     const idle = read === 0
-    if (projection.changed && (idle || stopped || (!inFlight && clock.nowMs() - flushedMs >= settings.flushMs))) {
+    if (projection.changed && (idle || stopped || pacer.due || projection.isOverBound)) {
       await flushing
       flush()
       if (idle || stopped) await flushing
@@ -123,6 +135,7 @@ async function runOnline(options: WorkerOptions): Promise<void> {
     }
     if (!idle) continue
     await flushing
+    caughtUp()
     if (options.until === 'caught-up') break
     await options.sleep(settings.pollMs)
   }
@@ -166,6 +179,64 @@ async function runOffline(options: WorkerOptions): Promise<void> {
     if (options.until === 'caught-up') break
     await options.sleep(options.settings.pollMs)
   }
+}
+
+/**
+ * Begins when the online rows have caught up with the log (`served`) for the first time: a history that is built computes
+ * far more values than they hold, in the same thread, and nobody waits for it.
+ */
+async function runHistory(options: WorkerOptions, store: FeatureHistoryStore, served: Promise<void>): Promise<void> {
+  const { catalog, log, schemas, clock, logger, signal } = options
+  const plans = await prepareFeatures(catalog, store)
+  const readers = plans.map(
+    ({ view, stream }) => new StreamReader({ log, schemas, stream, projection: fieldsReadBy(view, stream) }),
+  )
+  await served
+  const start = (index: number): Promise<FeatureProjection> =>
+    FeatureProjection.start(plans[index] as ViewPlan, store, readers[index] as StreamReader, signal)
+  const projections: FeatureProjection[] = []
+  for (const index of plans.keys()) projections.push(await start(index))
+  const pause = (): Promise<void> => options.sleep(0)
+  let restarts = 0
+  const flush = async (index: number): Promise<void> => {
+    try {
+      await projections[index]?.flush(pause)
+    } catch (error) {
+      if (!(error instanceof FeatureStoreError && error.code === 'FS_POSITION_GAP') || restarts++ >= restartsMax)
+        throw error
+      // A worker that was killed had sent a write, which has arrived since.
+      logger.warn('history.restarted', { view: plans[index]?.view.name ?? '', reason: error.message })
+      projections[index] = await start(index)
+    }
+  }
+  let positionMs = clock.nowMs()
+  while (!signal.aborted) {
+    let read = 0
+    for (const index of projections.keys()) {
+      read += (await projections[index]?.step()) ?? 0
+      if (projections[index]?.isFull === true) await flush(index)
+      options.onProgress?.({
+        projection: 'history',
+        applied: projections.reduce((sum, { applied }) => sum + applied, 0),
+        total: await logTotal(readers),
+      })
+      if (signal.aborted) break
+    }
+    if (read > 0) continue
+    const isDue = options.until === 'caught-up' || clock.nowMs() - positionMs >= historyPositionMs
+    if (isDue) {
+      positionMs = clock.nowMs()
+      for (const index of projections.keys()) if (projections[index]?.changed === true) await flush(index)
+    }
+    // One that began again has something to read.
+    if (options.until === 'caught-up' && (await isRead(projections, readers))) break
+    await options.sleep(options.settings.pollMs)
+  }
+  for (const index of projections.keys()) if (projections[index]?.changed === true) await flush(index)
+}
+
+async function isRead(projections: readonly FeatureProjection[], readers: readonly StreamReader[]): Promise<boolean> {
+  return projections.reduce((sum, { applied }) => sum + applied, 0) >= (await logTotal(readers))
 }
 
 async function logTotal(streams: readonly StreamReader[]): Promise<number> {

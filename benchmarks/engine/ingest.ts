@@ -14,7 +14,7 @@ import { cardText, mainCatalog, spanMs, viewName } from './cards.ts'
 import { endMs, firstOf, makeDataset, type Dataset, type DatasetOptions } from './dataset.ts'
 import { ensureExpected, expectedOf, sampledCards, type Expected } from './expected.ts'
 import { PacedFlushes, startProjecting } from './projection.ts'
-import { finishRow, rowKeyOf, Subject } from './subject.ts'
+import { finishRow, rowKeyOf, Subject, wholeRow } from './subject.ts'
 
 const bench = 'engine/ingest'
 
@@ -225,6 +225,11 @@ export async function ensureStored(
     places.map(({ shard }) => shard),
     places.map(({ key }) => key),
   )
-  const byCard = new Map(of.map((card, index) => [card, rows[index] ?? null]))
+  const byCard = new Map<number, Uint8Array | null>()
+  for (const [index, card] of of.entries()) {
+    const { key, shard } = places[index] as (typeof places)[number]
+    const row = rows[index] ?? null
+    byCard.set(card, row === null ? null : await wholeRow(store, mainCatalog, shard, key, row))
+  }
   ensureExpected(name, expected, (card, asOf) => finishRow(mainCatalog, byCard.get(card) ?? null, asOf))
 }

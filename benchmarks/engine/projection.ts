@@ -1,10 +1,11 @@
 /** The log into a store by the worker's projection, as worker/run.ts does it, without a clock. */
 import { setImmediate as turn } from 'node:timers/promises'
-import { streamOf, type Catalog } from '../../core/definition/catalog.ts'
+import { fieldsApplied, streamOf, type Catalog } from '../../core/definition/catalog.ts'
 import type { Offset } from '../../core/event/position.ts'
 import type { OnlineStore } from '../../core/ports/online-store.ts'
 import { StreamReader } from '../../schemas/stream-reader.ts'
 import { OnlineProjection } from '../../worker/online-projection.ts'
+import { FlushPacer } from '../../worker/pacing.ts'
 import { cards } from './cards.ts'
 import { readBytes, type CardLog } from './dataset.ts'
 import { schemas, settings } from './subject.ts'
@@ -17,8 +18,9 @@ export interface Projecting {
 
 /** Takes the shards and stands before the first record that the store has not seen. */
 export async function startProjecting(catalog: Catalog, store: OnlineStore, log: CardLog): Promise<Projecting> {
+  const stream = streamOf(catalog, cards.name)
   const projection = await OnlineProjection.start(catalog, store, log.logId, settings)
-  const reader = new StreamReader({ log, schemas, stream: streamOf(catalog, cards.name) })
+  const reader = new StreamReader({ log, schemas, stream, projection: fieldsApplied(catalog, stream), reuse: true })
   await reader.refresh()
   projection.begin(cards.name, 0, 0)
   return {
@@ -32,9 +34,13 @@ export async function startProjecting(catalog: Catalog, store: OnlineStore, log:
   }
 }
 
-/** Flushes one after the other, each as soon as the one before was acknowledged and something has changed. */
+/** How old rows may get: the default of a project. */
+const flushMs = 1_000
+
+/** Flushes one after the other, paced as the worker paces them. */
 export class PacedFlushes {
   readonly #projection: OnlineProjection
+  readonly #pacer = new FlushPacer({ nowMs: () => performance.now() }, flushMs)
   #inFlight: Promise<void> | null = null
   #failure: unknown = null
   flushes = 0
@@ -49,7 +55,7 @@ export class PacedFlushes {
   /** To be called after each chunk: begins a flush unless one is under way, and lets the store's answers in. */
   async offer(): Promise<void> {
     if (this.#failure !== null) throw this.#failure
-    if (this.#inFlight === null && this.#projection.changed)
+    if (this.#inFlight === null && this.#projection.changed && this.#pacer.due)
       this.#inFlight = this.#flush().catch((error: unknown) => void (this.#failure = error))
     await turn()
   }
@@ -63,7 +69,7 @@ export class PacedFlushes {
 
   async #flush(): Promise<void> {
     const { applied } = this.#projection
-    this.rows += await this.#projection.flush()
+    this.rows += await this.#pacer.run(() => this.#projection.flush())
     this.stored = applied
     this.flushes++
     this.#inFlight = null

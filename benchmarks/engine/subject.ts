@@ -3,10 +3,11 @@
  * a catalog, feeds it record batches, and finishes features.
  */
 import type { AsOf } from '../../core/asof/visible.ts'
-import { keyTypesOf, viewOf, type Catalog } from '../../core/definition/catalog.ts'
+import { fieldsApplied, keyTypesOf, viewOf, type Catalog } from '../../core/definition/catalog.ts'
 import { valueAt, type FeatureColumn, type FeatureValue } from '../../core/engine/feature-column.ts'
 import { ViewFinisher } from '../../core/engine/finish.ts'
-import { featureMatrix, type MatrixInput, type MatrixSpec } from '../../core/engine/matrix.ts'
+import { Gather as KeptGather } from '../../core/engine/gather.ts'
+import { type MatrixInput, type MatrixSpec } from '../../core/engine/matrix.ts'
 import { planView, type ViewPlan } from '../../core/engine/plan.ts'
 import { decodeRow } from '../../core/engine/row.ts'
 import type { EntityEvents } from '../../core/engine/state/view-state.ts'
@@ -14,8 +15,10 @@ import { ViewEngine } from '../../core/engine/view-engine.ts'
 import type { EventBatch } from '../../core/event/batch.ts'
 import { encodeKey, shardOf } from '../../core/event/key.ts'
 import type { LogChunk } from '../../core/ports/event-log.ts'
+import type { OnlineStore } from '../../core/ports/online-store.ts'
 import { createStreamDecoder, fingerprintHex, type StreamDecoder } from '../../schemas/avro/index.ts'
 import type { WriterSchemas } from '../../schemas/stream-reader.ts'
+import { canonicalRowOf } from '../../worker/audit/digest.ts'
 import { WrongResult } from '../harness.ts'
 import { cards, cardsSchema, cardText, hourMs, viewName } from './cards.ts'
 
@@ -25,12 +28,13 @@ export const settings = { shards: 64, historyMs: hourMs, memoryBytesMax: 8 * 2 *
 const schemaName = fingerprintHex(cardsSchema)
 export const schemas: WriterSchemas = (_stream, fingerprint) => (fingerprint === schemaName ? cardsSchema : undefined)
 
-/** As the worker makes one: every field of the stream becomes a column. */
-export const newDecoder = (): StreamDecoder =>
+/** As the worker makes one: fields that the views of the catalog read become columns, the others are checked. Without one, all. */
+export const newDecoder = (catalog?: Catalog): StreamDecoder =>
   createStreamDecoder({
     stream: cards.name,
     fields: cards.fields,
     eventTime: cards.eventTime,
+    ...(catalog === undefined ? {} : { projection: fieldsApplied(catalog, cards), reuse: true }),
     schemas: (fingerprint) => schemas(cards.name, fingerprint),
   })
 
@@ -53,7 +57,7 @@ export class Subject {
   readonly #engine: ViewEngine
   readonly #decoder: StreamDecoder
 
-  constructor(catalog: Catalog, decoder = newDecoder()) {
+  constructor(catalog: Catalog, decoder = newDecoder(catalog)) {
     this.plan = planView(catalog, viewName, settings.historyMs)
     const owned = new Set(Array.from({ length: settings.shards }, (_, shard) => shard))
     this.#engine = new ViewEngine(this.plan, settings.shards, owned)
@@ -109,10 +113,7 @@ export class Subject {
 
   /** Features of many entities at one T. */
   finishMany(entities: Int32Array, asOf: AsOf, names?: readonly string[]): readonly FeatureColumn[] {
-    return this.#finishMany(new ViewFinisher(this.plan, names), entities, asOf)
-  }
-
-  #finishMany(finisher: ViewFinisher, entities: Int32Array, asOf: AsOf): readonly FeatureColumn[] {
+    const finisher = new ViewFinisher(this.plan, names)
     const builders = finisher.builders(entities.length)
     for (let row = 0; row < entities.length; row++) {
       if (!finisher.finish(this.#events(entities[row] as number), asOf, builders, row))
@@ -125,13 +126,11 @@ export class Subject {
     return finishedOf(this.plan, this.#events(entity), asOf)
   }
 
-  /** See `Gather`. There is no arena of finished vectors yet: every vector is finished anew. */
+  /** See `Gather`. */
   gather(features: readonly string[]): Gather {
-    const spec = gatherSpec(this.plan, features)
-    const finisher = new ViewFinisher(this.plan, features)
+    const kept = new KeptGather(this.#engine, gatherSpec(this.plan, features))
     return (entities, asOfMs, out) => {
-      const columns = this.#finishMany(finisher, entities, { asOfMs, knownAsOfMs: Number.POSITIVE_INFINITY })
-      out.set(featureMatrix(spec, columns, {}, entities.length))
+      if (kept.rows(entities, asOfMs, out).length > 0) throw new WrongResult(prunedAway)
     }
   }
 
@@ -153,8 +152,6 @@ function finishedOf(plan: ViewPlan, events: EntityEvents | null, asOf: AsOf): re
 
 /** Rows of `entities`, float32 by feature, row-major, at T with everything known: what a model is given. */
 export type Gather = (entities: Int32Array, asOfMs: number, out: Float32Array) => void
-/** Whether vectors are kept between calls, so that engine/gather can hit. */
-export const keepsVectors = false
 
 function gatherSpec(plan: ViewPlan, features: readonly string[]): MatrixSpec {
   const inputs = features.map((name): MatrixInput => {
@@ -171,7 +168,16 @@ export function rowKeyOf(catalog: Catalog, card: number): { readonly key: Uint8A
   return { key, shard: shardOf(key, settings.shards) }
 }
 
-/** All features of an entity from its row in a store. */
+/** A row of a store with its parts, if it has any, as one. */
+export const wholeRow = (
+  store: OnlineStore,
+  catalog: Catalog,
+  shard: number,
+  key: Uint8Array,
+  row: Uint8Array,
+): Promise<Uint8Array> => canonicalRowOf(store, planView(catalog, viewName, settings.historyMs), shard, key, row)
+
+/** All features of an entity from its whole row. */
 export function finishRow(catalog: Catalog, row: Uint8Array | null, asOf: AsOf): readonly Finished[] {
   const plan = planView(catalog, viewName, settings.historyMs)
   return finishedOf(plan, row === null ? null : decodeRow(plan, row), asOf)

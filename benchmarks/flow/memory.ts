@@ -64,7 +64,7 @@ export class Peaks {
 
 /** `tidemark worker --once` as a child, on stores that are empty. */
 export async function runWorkerChild(project: Project, peaks: Peaks, events: number): Promise<void> {
-  const applied = { online: 0, offline: 0 }
+  const applied = { online: 0, offline: 0, history: 0 }
   const child = startChild(project, ['worker', '--once'], (message) => {
     peaks.look()
     if (message.kind === 'progress') applied[message.projection] = message.applied

@@ -65,7 +65,7 @@ async function streamInto(project: Project, log: FlightLog, workplace: Workplace
     const journalFolder = join(project.paths.offline, 'journal')
     const offline = openOfflineStore(client, { journalFolder, logId: log.open.log.logId })
     await using online = await openOnline(project, 'write')
-    const applied: Record<WorkerProgress['projection'], number> = { online: 0, offline: 0 }
+    const applied: Record<WorkerProgress['projection'], number> = { online: 0, offline: 0, history: 0 }
     const { shards, historyMs } = project.config.online
     const { memoryMb, flushMs, pollMs } = project.config.worker
     const { result: _, ...cost } = await timed(

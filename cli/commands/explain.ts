@@ -21,7 +21,7 @@ import {
 import { systemClock } from '../environment.ts'
 import { streamReader } from '../readers.ts'
 import { openLogToRead } from '../stores.ts'
-import { grouped, print, printJson, table, toJson } from '../terminal.ts'
+import { grouped, print, printJson, table, valueText } from '../terminal.ts'
 
 interface ExplainOptions extends CommonOptions {
   readonly entity?: readonly string[]
@@ -91,7 +91,7 @@ export function explanationLines(explanation: Explanation, limit: number): strin
   const left = Object.entries(excluded).filter(([, count]) => count > 0)
   const shown = events.slice(-limit)
   return [
-    `value     ${explanation.value === null ? 'null' : typeof explanation.value === 'string' ? explanation.value : toJson(explanation.value)} (${statusName(explanation.status)})`,
+    `value     ${valueText(explanation.value)} (${statusName(explanation.status)})`,
     `window    [${from}, ${formatInstant(window[1])})`,
     `events    ${grouped(events.length)}${left.length === 0 ? '' : `; left out: ${left.map(([reason, count]) => `${grouped(count)} ${reasons[reason as keyof typeof reasons]}`).join(', ')}`}`,
     ...(shown.length < events.length ? [`  … ${grouped(events.length - shown.length)} older ones (--limit)`] : []),

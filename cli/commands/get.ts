@@ -2,9 +2,18 @@ import type { Command } from 'commander'
 import { hasValue, statusName, valueAt, type FeatureColumn } from '../../core/engine/feature-column.ts'
 import { formatInstant } from '../../core/time/time.ts'
 import type { LookupReply } from '../../serving/lookup/types.ts'
-import { action, collect, instantOption, pairs, typedColumns, withCommon, type CommonOptions } from '../command.ts'
+import {
+  action,
+  collect,
+  instantOption,
+  orNotApplied,
+  pairs,
+  typedColumns,
+  withCommon,
+  type CommonOptions,
+} from '../command.ts'
 import { openLookup } from '../serve-process.ts'
-import { print, printJson, table, toJson } from '../terminal.ts'
+import { print, printJson, table, valueText } from '../terminal.ts'
 
 interface GetOptions extends CommonOptions {
   readonly entity?: readonly string[]
@@ -35,13 +44,16 @@ export function addGet(program: Command): void {
         const asOfMs = instantOption('--as-of', options.asOf)
         const knownAsOfMs = instantOption('--known-as-of', options.knownAsOf)
         const entities = typedColumns('--entity', plan.entityFields, pairs('--entity', options.entity ?? []))
-        const reply = await opened.lookup.getFeatures({
-          ...chosen,
-          entities,
-          request: typedColumns('--request', plan.requestFields, pairs('--request', options.request ?? [])),
-          ...(asOfMs === undefined ? {} : { asOfMs }),
-          ...(knownAsOfMs === undefined ? {} : { knownAsOfMs }),
-        })
+        const request = typedColumns('--request', plan.requestFields, pairs('--request', options.request ?? []))
+        const reply = await orNotApplied(project, opened.open.log, () =>
+          opened.lookup.getFeatures({
+            ...chosen,
+            entities,
+            request,
+            ...(asOfMs === undefined ? {} : { asOfMs }),
+            ...(knownAsOfMs === undefined ? {} : { knownAsOfMs }),
+          }),
+        )
         if (options.json === true) printJson(replyJson(reply))
         else printReply(reply)
       }),
@@ -75,7 +87,7 @@ export const replyJson = (reply: LookupReply): unknown => ({
 export function cellText(column: FeatureColumn, row: number): string {
   const status = column.statuses[row] as number
   const value = valueAt(column, row)
-  if (hasValue(status)) return typeof value === 'string' ? value : Array.isArray(value) ? toJson(value) : String(value)
+  if (hasValue(status)) return valueText(value)
   const error = column.errors.find((candidate) => candidate.row === row)
   return `${value === null ? '' : `${String(value)} `}${statusName(status)}${error === undefined ? '' : ` ${error.code}`}`
 }

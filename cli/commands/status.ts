@@ -1,6 +1,8 @@
 import type { Command } from 'commander'
 import { FeatureStoreError } from '../../core/errors.ts'
 import type { DeadLetter } from '../../core/event/batch.ts'
+import { historyText } from '../../core/definition/format.ts'
+import { historyStepOf } from '../../core/definition/history.ts'
 import { recordCount } from '../../core/event/position.ts'
 import { isApplied } from '../../core/registry/decide.ts'
 import { formatInstant } from '../../core/time/time.ts'
@@ -49,7 +51,18 @@ export function addStatus(program: Command): void {
             view: view.name,
             version: registry.definitions.get(`view/${view.name}`)?.version ?? null,
             features: view.features.map(({ name }) => name),
+            history: historyText(view),
           })),
+          histories: await Promise.all(
+            [...project.catalog.views.values()]
+              .filter((view) => historyStepOf(view) !== null)
+              .map(async (view) => {
+                const records = recordCount(log, view.from)
+                const held = await offline.features.position(view.name).catch(() => null)
+                const covered = held === null ? null : held.partitions.reduce((sum, { next }) => sum + next, 0)
+                return { view: view.name, records, covered, lag: covered === null ? null : records - covered }
+              }),
+          ),
           services: [...project.catalog.services.keys()],
           models: [...registry.models.values()]
             .flat()
@@ -79,6 +92,10 @@ export function addStatus(program: Command): void {
           print(line)
         for (const { view, version, features } of status.views)
           print(`view ${view}${version === null ? '' : ` version ${version}`}: ${features.join(', ')}`)
+        for (const { view, covered, lag } of status.histories)
+          print(
+            `history of ${view}: ${text(covered)} records${lag === null || lag === 0 ? '' : `, ${grouped(lag)} behind`}`,
+          )
         for (const service of status.services) print(`service ${service}`)
         for (const { model, version, service } of status.models)
           print(`model ${model} version ${version} of service ${service}`)

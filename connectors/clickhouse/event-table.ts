@@ -5,6 +5,7 @@ import { FeatureStoreError } from '../../core/errors.ts'
 import type { EventBatch } from '../../core/event/batch.ts'
 import { Op, opNames } from '../../core/event/operation.ts'
 import type { Column, FieldType } from '../../core/event/types.ts'
+import { decimalDigitsMax } from '../../core/number/decimal.ts'
 import type { EventTable } from '../../core/ports/offline-store.ts'
 import { encodeNativeBlock, type NativeColumn } from '../../schemas/sql/native.ts'
 import { quoteName } from './client.ts'
@@ -29,8 +30,10 @@ export const recordColumns = [
 
 const recordNames: ReadonlySet<string> = new Set(recordColumns.map(([name]) => name))
 
-export function sqlType({ type, nullable }: FieldType): string {
+export function sqlType({ type, nullable, scale }: FieldType): string {
   const base = {
+    // Always of 18 digits: so many are 64 bits, and a field may widen to them.
+    decimal: `Decimal(${decimalDigitsMax}, ${scale})`,
     string: 'String',
     bool: 'Bool',
     int32: 'Int32',
@@ -51,6 +54,11 @@ export function fieldType(type: string): FieldType {
     Int64: 'int64',
     Float64: 'float64',
     "DateTime64(3, 'UTC')": 'timestamp',
+  }
+  const scale = new RegExp(`^Decimal\\(${decimalDigitsMax}, (\\d+)\\)$`).exec(inner ?? type)?.[1]
+  if (scale !== undefined) {
+    const decimal = { type: 'decimal', precision: decimalDigitsMax, scale: Number(scale) } as const
+    return inner === undefined ? decimal : { ...decimal, nullable: true }
   }
   const base = bases[inner ?? type]
   if (base === undefined) throw new FeatureStoreError('FS_STATE_FORMAT', `an event column has the type ${type}`)
@@ -192,6 +200,7 @@ function padded(column: Column, count: number, rows: number): NativeColumn['data
     case 'int32':
       return fit(column.values, new Int32Array(rows), count)
     case 'int64':
+    case 'decimal':
       return fit(column.values, new BigInt64Array(rows), count)
     case 'float64':
     case 'timestamp':

@@ -8,6 +8,7 @@ export {
   type QueryParams,
   type Settings,
 } from './client.ts'
+export { openFeatureHistoryStore } from './feature-history-store.ts'
 export {
   type ClickHouseOfflineStore,
   insertRowsMax,

@@ -9,7 +9,7 @@ import { FeatureStoreError } from '../../core/errors.ts'
 import type { EventBatch } from '../../core/event/batch.ts'
 import { type Offset, offset, offsetZero, type PartitionPosition } from '../../core/event/position.ts'
 import { Op, opNames } from '../../core/event/operation.ts'
-import type { Column, FieldType, Scalar } from '../../core/event/types.ts'
+import { shapeOf, type Column, type FieldType, type Scalar } from '../../core/event/types.ts'
 import type {
   EventHistory,
   EventQuery,
@@ -312,6 +312,7 @@ function keyTerm(
       if (!isInteger) throw wrong()
       return { term: `toUnixTimestamp64Milli(${quoteName(name)}) = {${param}:Int64}`, param: value }
     case 'float64':
+    case 'decimal':
     case undefined:
     default:
       throw wrong()
@@ -347,7 +348,8 @@ function stringsOf(block: NativeBlock, index: number): string[] {
 }
 
 /** A decoded column as the engine takes it; without rows there is none. */
-function column(decoded: DecodedColumn | undefined, { type }: FieldType): Column {
+function column(decoded: DecodedColumn | undefined, field: FieldType): Column {
+  const { type } = field
   const nulls = decoded?.nulls ?? null
   const data = decoded?.data
   switch (type) {
@@ -362,6 +364,8 @@ function column(decoded: DecodedColumn | undefined, { type }: FieldType): Column
       return { type, values: (data as Int32Array | undefined) ?? new Int32Array(0), nulls }
     case 'int64':
       return { type, values: (data as BigInt64Array | undefined) ?? new BigInt64Array(0), nulls }
+    case 'decimal':
+      return { type, ...shapeOf(field), values: (data as BigInt64Array | undefined) ?? new BigInt64Array(0), nulls }
     case 'float64':
       return { type, values: (data as Float64Array | undefined) ?? new Float64Array(0), nulls }
     case 'timestamp':

@@ -36,10 +36,10 @@ export function batchOf(
   const numbered = records.map((record, index) => ({ record, at: offset(first + index) }))
   const good = numbered.flatMap(({ record, at }) => ('dead' in record ? [] : [{ ...record, at }]))
   const dead = numbered.flatMap(({ record, at }) => ('dead' in record ? [{ ...record, at }] : []))
-  const columns = Object.entries(fields).map(([name, { type }]): [string, Column] => [
+  const columns = Object.entries(fields).map(([name, field]): [string, Column] => [
     name,
     columnOf(
-      type,
+      field,
       good.map((event) => event.fields[name] ?? null),
     ),
   ])
@@ -82,12 +82,14 @@ const allTypes: Readonly<Record<string, FieldType>> = {
   large: { type: 'int64' },
   ratio: { type: 'float64' },
   when: { type: 'timestamp' },
+  amount: { type: 'decimal', precision: 9, scale: 2 },
   maybe_text: { type: 'string', nullable: true },
   maybe_flag: { type: 'bool', nullable: true },
   maybe_small: { type: 'int32', nullable: true },
   maybe_large: { type: 'int64', nullable: true },
   maybe_ratio: { type: 'float64', nullable: true, allowNonFinite: true },
   maybe_when: { type: 'timestamp', nullable: true },
+  maybe_amount: { type: 'decimal', precision: 18, scale: 18, nullable: true },
 }
 
 const simple: Readonly<Record<string, FieldType>> = { who: { type: 'string' }, value: { type: 'int32' } }
@@ -451,6 +453,7 @@ const required = (who: string): Record<string, Scalar> => ({
   large: 2n ** 60n,
   ratio: 0.1,
   when: -1,
+  amount: '-0.01',
 })
 
 function full(who: string): TestRecord {
@@ -461,6 +464,7 @@ function full(who: string): TestRecord {
     maybe_large: 0n,
     maybe_ratio: 0,
     maybe_when: 0,
+    maybe_amount: '0.000000000000000001',
   }
   return { eventTime: 5, knownAt: 5, fields: { ...required(who), ...maybe } }
 }
@@ -477,6 +481,13 @@ function extremes(who: string, side: 1 | -1): TestRecord {
   const large = side === 1 ? 2n ** 63n - 1n : -(2n ** 63n)
   const small = side === 1 ? 2 ** 31 - 1 : -(2 ** 31)
   const ratio = side * Number.MAX_VALUE
-  const maybe = { maybe_small: small, maybe_large: large, maybe_ratio: side * Infinity, maybe_when: when }
-  return { eventTime: 5, knownAt: 5, fields: { ...required(who), small, large, ratio, when, ...maybe } }
+  const amount = side === 1 ? '9999999.99' : '-9999999.99'
+  const maybe = {
+    maybe_small: small,
+    maybe_large: large,
+    maybe_ratio: side * Infinity,
+    maybe_when: when,
+    maybe_amount: `${side === 1 ? '' : '-'}0.${'9'.repeat(18)}`,
+  }
+  return { eventTime: 5, knownAt: 5, fields: { ...required(who), small, large, ratio, when, amount, ...maybe } }
 }

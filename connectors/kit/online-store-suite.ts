@@ -266,6 +266,53 @@ export function onlineStoreSuite(name: string, open: () => Promise<OpenedOnlineS
       expect(Buffer.compare(read.rows[0] ?? bytes(''), value)).toBe(0)
     })
 
+    law('parts go with their row, are read by name, and live until they are dropped', async (store) => {
+      const [one, two] = [await lease(store, 1), await lease(store, 2)]
+      const part = (name: number, value: string): { name: number; bytes: Uint8Array } => ({ name, bytes: bytes(value) })
+      const parts = async (shard: number, key: string, names: readonly number[], view = 'totals') =>
+        (await store.readParts(view, shard, bytes(key), names)).map(text)
+      expect(await parts(1, 'a', [1, 2])).toEqual([null, null])
+      const put = [part(1, 'one'), part(2, ''), part(2 ** 30, 'last')]
+      const sent = flush(one, null, 1, [
+        { ...row('a', 'head'), parts: { put, drop: [] } },
+        { ...row('a\0\0\0\u0001', 'other key'), parts: { put: [part(1, 'of another key')], drop: [] } },
+        { ...row('a', 'other view', 'means'), parts: { put: [part(1, 'of another view')], drop: [] } },
+      ])
+      expect(kinds(await store.apply([sent, flush(two, null, 1, [row('a', 'other shard')])]))).toEqual([
+        'applied',
+        'applied',
+      ])
+      expect(await parts(1, 'a', [2 ** 30, 1, 3, 2])).toEqual(['last', 'one', null, ''])
+      expect(await parts(1, 'a\0\0\0\u0001', [1, 2])).toEqual(['of another key', null])
+      expect(await parts(1, 'a', [1], 'means')).toEqual(['of another view'])
+      expect(await parts(2, 'a', [1])).toEqual([null])
+      expect(await parts(1, 'a', [])).toEqual([])
+      // Rows alone are what a scan gives.
+      expect(await scanned(store, 'totals')).toEqual(['1/a=head', '1/a\0\0\0\u0001=other key', '2/a=other shard'])
+      await store.apply([flush(one, 1, 2, [{ ...row('a', 'head 2'), parts: { put: [part(3, 'three')], drop: [] } }])])
+      expect(await parts(1, 'a', [1, 2, 3])).toEqual(['one', '', 'three'])
+      await store.apply([flush(one, 2, 3, [{ ...row('a', 'head 3'), parts: { put: [], drop: [1, 9] } }])])
+      expect((await parts(1, 'a', [2, 3])).every((found) => found !== null)).toBe(true)
+      expect(await parts(1, 'a\0\0\0\u0001', [1])).toEqual(['of another key'])
+    })
+
+    law('parts of a flush that is refused are neither put nor dropped', async (store) => {
+      const stale = await lease(store, 0)
+      const parts = (name: number, value: string, drop: readonly number[] = []): RowWrite => ({
+        ...row('a', value),
+        parts: { put: [{ name, bytes: bytes(value) }], drop },
+      })
+      const sent = flush(stale, null, 1, [parts(1, 'kept')])
+      await store.apply([sent])
+      expect(kinds(await store.apply([sent, flush(stale, 5, 6, [parts(2, 'gap', [1])])]))).toEqual([
+        'already-applied',
+        'gap',
+      ])
+      await lease(store, 0)
+      expect(kinds(await store.apply([flush(stale, 1, 2, [parts(3, 'fenced', [1])])]))).toEqual(['fenced'])
+      expect((await store.readParts('totals', 0, bytes('a'), [1, 2, 3])).map(text)).toEqual(['kept', null, null])
+    })
+
     law('a dead letter is kept once per scope, stream, partition and offset', async (store) => {
       const [one, two] = [await lease(store, 1), await lease(store, 2)]
       const stream = deadLetter(3, 'stream:clicks')

@@ -10,21 +10,23 @@ import { keyBytesMax } from '../../core/event/key.ts'
  *     01 generation:u16 shard:u16                                       JSON: owner and position of the shard
  *     02 generation:u16 scope 00 stream 00 partition:u32 offset:u64     JSON: a dead letter
  *     03 generation:u16 shard:u16 view 00 entity key                    row
+ *     04 generation:u16 shard:u16 view 00 length:u16 entity key name:u32   part of a row; length is that of the entity key
  *
  *     value = CRC-32 of the bytes behind it:u32, bytes
  */
-export const formatVersion = 1
+export const formatVersion = 2
 
 const shardKind = 1
 const deadLetterKind = 2
 const rowKind = 3
+const partKind = 4
 
 export const formatKey = Buffer.from('\0format')
 export const generationsKey = Buffer.from('\0generations')
 
 /** LMDB takes keys up to 1978 bytes: names leave room for the longest entity key. */
 const nameBytesMax = 255
-export const keySizeMax = 1 + 2 + 2 + nameBytesMax + 1 + keyBytesMax
+export const keySizeMax = 1 + 2 + 2 + nameBytesMax + 1 + 2 + keyBytesMax + 4
 
 function nameBytes(name: string): Buffer {
   const bytes = Buffer.from(name)
@@ -47,6 +49,17 @@ export const shardOfKey = (key: Uint8Array): number => ((key[3] as number) << 8)
 /** What stands before the entity key in every row of a view in a shard. */
 export const rowPrefix = (generation: number, shard: number, view: string): Buffer =>
   Buffer.concat([Buffer.of(rowKind), u16(generation), u16(shard), nameBytes(view), Buffer.of(0)])
+
+/** What stands before the name in every part of a row: the parts of one row lie side by side. */
+export const partPrefix = (generation: number, shard: number, view: string, key: Uint8Array): Buffer =>
+  Buffer.concat([Buffer.of(partKind), u16(generation), u16(shard), nameBytes(view), Buffer.of(0), u16(key.length), key])
+
+export function partKey(prefix: Buffer, name: number): Buffer {
+  const key = Buffer.alloc(prefix.length + 4)
+  key.set(prefix)
+  key.writeUInt32BE(name, prefix.length)
+  return key
+}
 
 export function deadLetterKey(generation: number, { scope, stream, partition, offset }: DeadLetter): Buffer {
   const source = Buffer.alloc(12)
@@ -87,7 +100,7 @@ export const deadLetterRange = (generation: number): KeyRange => ofKind(deadLett
 
 /** All that a generation holds. */
 export const generationRanges = (generation: number): readonly KeyRange[] =>
-  [shardKind, deadLetterKind, rowKind].map((kind) => ofKind(kind, generation))
+  [shardKind, deadLetterKind, rowKind, partKind].map((kind) => ofKind(kind, generation))
 
 let scratch = Buffer.allocUnsafeSlow(64 * 1024)
 

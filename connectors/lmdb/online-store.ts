@@ -22,6 +22,8 @@ import {
   formatVersion,
   generationRanges,
   keySizeMax,
+  partKey,
+  partPrefix,
   rowPrefix,
   seal,
   sealJson,
@@ -230,6 +232,21 @@ export class LmdbOnlineStore implements OnlineStore, AsyncDisposable {
     return corrupt.length === 0 ? read : { ...read, corrupt }
   }
 
+  async readParts(
+    view: string,
+    shard: number,
+    key: Uint8Array,
+    names: readonly number[],
+  ): Promise<readonly (Uint8Array | null)[]> {
+    const id = this.#snapshot()
+    if (id === null) return names.map(() => null)
+    const prefix = partPrefix(id, shard, view, key)
+    return names.map((name) => {
+      const value = this.#environment.getBinary(partKey(prefix, name))
+      return value === undefined ? null : unseal(value)
+    })
+  }
+
   async positions(shards: readonly number[]): Promise<readonly (ShardPosition | null)[]> {
     const id = this.#snapshot()
     return shards.map((shard) => (id === null ? null : this.#shard(id, shard).position))
@@ -356,10 +373,14 @@ export class LmdbOnlineStore implements OnlineStore, AsyncDisposable {
     const environment = this.#environment
     const { shard, epoch, nonce } = flush.lease
     const prefixes = new Map<string, Buffer>()
-    for (const { view, key, row } of flush.rows) {
+    for (const { view, key, row, parts } of flush.rows) {
       let prefix = prefixes.get(view)
       if (prefix === undefined) prefixes.set(view, (prefix = rowPrefix(id, shard, view)))
       environment.putSync(this.#rowKey(prefix, key), seal(row))
+      if (parts === undefined) continue
+      const ofRow = partPrefix(id, shard, view, key)
+      for (const { name, bytes } of parts.put) environment.putSync(partKey(ofRow, name), seal(bytes))
+      for (const name of parts.drop) environment.removeSync(partKey(ofRow, name))
     }
     for (const letter of flush.deadLetters) {
       const key = deadLetterKey(id, letter)

@@ -23,7 +23,7 @@ export class LogSchemas {
    * Keeps a schema; answers its fingerprint, 16 hex digits.
    *
    * Errors: FS_STREAM_UNKNOWN; FS_DEFINITION_INVALID when a schema with the same fingerprint is there that means other
-   * values: logical types (milliseconds or microseconds) are not in the fingerprint, so only one of the two can be kept.
+   * values: logical types (milliseconds or microseconds, the scale of decimals) are not in the fingerprint, so only one of the two can be kept.
    */
   putSchema(stream: string, schema: AvroSchema): string {
     const fingerprint = fingerprintHex(schema)
@@ -67,8 +67,10 @@ const neutral: ReadonlySet<unknown> = new Set(['timestamp-millis', 'uuid'])
 function meaning({ fields }: AvroSchema): string {
   const found = fields.map(({ type }) => {
     const logical: unknown[] = []
-    JSON.stringify(type, (key, value: unknown) => {
-      if (key === 'logicalType' && !neutral.has(value)) logical.push(value)
+    JSON.stringify(type, (_, value: unknown) => {
+      const { logicalType, scale = 0 } = (value ?? {}) as { readonly logicalType?: unknown; readonly scale?: unknown }
+      if (logicalType === 'decimal') logical.push({ logicalType, scale })
+      else if (logicalType !== undefined && !neutral.has(logicalType)) logical.push(logicalType)
       return value
     })
     return logical

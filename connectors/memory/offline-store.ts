@@ -5,7 +5,8 @@ import type { EventBatch } from '../../core/event/batch.ts'
 import { scalarAt } from '../../core/event/column.ts'
 import { nextOffset, offset, offsetZero, type PartitionPosition } from '../../core/event/position.ts'
 import { Op } from '../../core/event/operation.ts'
-import type { Column, FieldType, Scalar } from '../../core/event/types.ts'
+import { shapeOf, type Column, type FieldType, type Scalar } from '../../core/event/types.ts'
+import { unscaledOfCanonical } from '../../core/number/decimal.ts'
 import type {
   EventHistory,
   EventQuery,
@@ -74,10 +75,10 @@ class MemoryOfflineStore implements OfflineStore {
     found.sort(
       (a, b) => a.eventTime - b.eventTime || a.knownAt - b.knownAt || a.partition - b.partition || a.offset - b.offset,
     )
-    const columns = Object.entries(definition.fields).map(([name, { type }]) => [
+    const columns = Object.entries(definition.fields).map(([name, field]) => [
       name,
       columnOf(
-        type,
+        field,
         found.map((row) => row.fields[name] ?? null),
       ),
     ])
@@ -154,7 +155,8 @@ function rowOf(batch: EventBatch, row: number, fields: EventTable['fields']): Ro
 }
 
 /** A column of values as people write them. */
-export function columnOf(type: FieldType['type'], values: readonly Scalar[]): Column {
+export function columnOf(field: FieldType, values: readonly Scalar[]): Column {
+  const { type } = field
   const nulls = values.includes(null) ? Uint8Array.from(values, (value) => (value === null ? 1 : 0)) : null
   switch (type) {
     case 'string': {
@@ -169,6 +171,13 @@ export function columnOf(type: FieldType['type'], values: readonly Scalar[]): Co
       return { type, values: Int32Array.from(values, (value) => Number(value ?? 0)), nulls }
     case 'int64':
       return { type, values: BigInt64Array.from(values, (value) => BigInt((value ?? 0) as number | bigint)), nulls }
+    case 'decimal':
+      return {
+        type,
+        ...shapeOf(field),
+        values: BigInt64Array.from(values, (value) => unscaledOfCanonical((value ?? '0') as string)),
+        nulls,
+      }
     case 'float64':
     case 'timestamp':
       return { type, values: Float64Array.from(values, (value) => Number(value ?? 0)), nulls }

@@ -13,6 +13,7 @@ import { decideFlush, leaseOf, takenBy, unownedShard, type ShardState } from '..
 interface StoredRow {
   readonly key: Uint8Array
   readonly row: Uint8Array
+  readonly parts: Map<number, Uint8Array>
 }
 
 /** Rows of one shard, by view, then by the hex of their key: hex sorts as the bytes do. */
@@ -60,6 +61,16 @@ export class MemoryOnlineStore implements OnlineStore {
     }
   }
 
+  async readParts(
+    view: string,
+    shard: number,
+    key: Uint8Array,
+    names: readonly number[],
+  ): Promise<readonly (Uint8Array | null)[]> {
+    const parts = this.#rows.get(shard)?.get(view)?.get(hex(key))?.parts
+    return names.map((name) => parts?.get(name) ?? null)
+  }
+
   async positions(shards: readonly number[]): Promise<readonly (ShardPosition | null)[]> {
     return shards.map((shard) => this.#state(shard).position)
   }
@@ -87,10 +98,13 @@ export class MemoryOnlineStore implements OnlineStore {
     const { shard } = flush.lease
     const views: ShardRows = this.#rows.get(shard) ?? new Map()
     this.#rows.set(shard, views)
-    for (const { view, key, row } of flush.rows) {
+    for (const { view, key, row, parts: changed } of flush.rows) {
       const rows = views.get(view) ?? new Map<string, StoredRow>()
       views.set(view, rows)
-      rows.set(hex(key), { key: Uint8Array.from(key), row: Uint8Array.from(row) })
+      const parts = rows.get(hex(key))?.parts ?? new Map<number, Uint8Array>()
+      for (const { name, bytes } of changed?.put ?? []) parts.set(name, Uint8Array.from(bytes))
+      for (const name of changed?.drop ?? []) parts.delete(name)
+      rows.set(hex(key), { key: Uint8Array.from(key), row: Uint8Array.from(row), parts })
     }
     for (const letter of flush.deadLetters) {
       const id = JSON.stringify([letter.scope, letter.stream, letter.partition, letter.offset])

@@ -12,6 +12,7 @@ import {
 } from 'hyparquet'
 import { FeatureStoreError } from '../../core/errors.ts'
 import type { Column, ScalarType } from '../../core/event/types.ts'
+import { decimalDigitsMax, fitsPrecision, type DecimalShape } from '../../core/number/decimal.ts'
 import { floorDivide } from '../../core/number/floor-divide.ts'
 import { dayMs } from '../../core/time/time.ts'
 import { lz4Block } from '../../schemas/compression/lz4.ts'
@@ -41,7 +42,7 @@ const compressors: Compressors = {
 /**
  * Reads flat columns of a Parquet file, one column of one row group at a time.
  *
- * Types:  integers up to 32 bits to int32, other signed ones to int64; float and double to float64; boolean; UTF-8 to
+ * Types:  integers up to 32 bits to int32, other signed ones to int64; float and double to float64; decimals of up to 18 digits; boolean; UTF-8 to
  *         string codes; timestamps of any unit, with a zone or without one (read as UTC), and dates to timestamp, in
  *         epoch milliseconds, cut off downwards.
  * Shape:  every column of the file, or those named. Memory O(rows), and one column chunk more.
@@ -58,8 +59,8 @@ export async function readParquet(path: string, columns?: readonly string[]): Pr
     const file = bufferOf(handle, (await handle.stat()).size)
     const metadata = await parquetMetadataAsync(file)
     const read: Record<string, Column> = {}
-    for (const { name, type } of flatColumns(path, metadata, columns))
-      read[name] = await readColumn(file, metadata, name, type)
+    for (const column of flatColumns(path, metadata, columns))
+      read[column.name] = await readColumn(file, metadata, column)
     return { rowCount: Number(metadata.num_rows), columns: read }
   } catch (cause) {
     if (cause instanceof FeatureStoreError) throw cause
@@ -87,6 +88,8 @@ const bufferOf = (handle: FileHandle, byteLength: number): AsyncBuffer => ({
 interface FlatColumn {
   readonly name: string
   readonly type: ScalarType
+  /** Of a decimal. */
+  readonly shape: DecimalShape | null
 }
 
 function flatColumns(path: string, metadata: FileMetaData, wanted: readonly string[] | undefined): FlatColumn[] {
@@ -96,19 +99,56 @@ function flatColumns(path: string, metadata: FileMetaData, wanted: readonly stri
     if (child === undefined) throw new FeatureStoreError('FS_FILE_INVALID', `${path} has no column ${name}`)
     const { element } = child
     const nested = child.children.length > 0 || element.repetition_type === 'REPEATED'
-    const type = nested ? null : scalarTypeOf(element)
+    const shape = nested ? null : decimalShape(element)
+    const type = nested ? null : shape === null ? scalarTypeOf(element) : 'decimal'
     if (type === null) {
       const what = nested ? 'nested' : `of type ${element.converted_type ?? element.logical_type?.type ?? element.type}`
       throw new FeatureStoreError('FS_FILE_INVALID', `${path}: column ${name} is ${what}, which is not read`)
     }
-    return { name, type }
+    return { name, type, shape }
   })
 }
 
 const smallIntegers: readonly unknown[] = ['INT_8', 'INT_16', 'INT_32', 'UINT_8', 'UINT_16']
 const dates: readonly unknown[] = ['DATE', 'TIMESTAMP_MILLIS', 'TIMESTAMP_MICROS']
 
-/** Null for what has no column here: decimals, unsigned 64 bits, times of day, intervals, raw fixed-size bytes. */
+const isDecimal = (element: Pick<SchemaElement, 'converted_type' | 'logical_type'>): boolean =>
+  element.converted_type === 'DECIMAL' || element.logical_type?.type === 'DECIMAL'
+
+/** The digits of a decimal, null for what is none. Errors: FS_FILE_INVALID for a scale that no decimal of ours has. */
+function decimalShape(element: SchemaElement): DecimalShape | null {
+  if (!isDecimal(element)) return null
+  const { name, logical_type: logical, precision, scale } = element
+  const digits = logical?.type === 'DECIMAL' ? logical : { precision: precision ?? decimalDigitsMax, scale: scale ?? 0 }
+  if (digits.scale < 0 || digits.scale > decimalDigitsMax)
+    throw new FeatureStoreError(
+      'FS_FILE_INVALID',
+      `column ${name} has ${digits.scale} digits behind the point: 0 to 18 are read`,
+    )
+  return { precision: Math.min(digits.precision, decimalDigitsMax), scale: digits.scale }
+}
+
+/**
+ * The metadata without what says that integers and bytes are decimals: hyparquet makes doubles of those. Bytes are handed
+ * to the parser of strings.
+ */
+function withoutDecimals(metadata: FileMetaData): FileMetaData {
+  const schema = metadata.schema.map((element): SchemaElement => {
+    if (!isDecimal(element)) return element
+    const { converted_type: _, logical_type: __, ...raw } = element
+    return raw.type === 'INT32' || raw.type === 'INT64' ? raw : { ...raw, converted_type: 'UTF8' }
+  })
+  return { ...metadata, schema }
+}
+
+/** A big-endian integer in two's complement. */
+function bigInteger(bytes: Uint8Array): bigint {
+  let value = 0n
+  for (const byte of bytes) value = (value << 8n) | BigInt(byte)
+  return BigInt.asIntN(8 * bytes.length, value)
+}
+
+/** Null for what has no column here: unsigned 64 bits, times of day, intervals, raw fixed-size bytes. */
 function scalarTypeOf({ type, converted_type: converted, logical_type: logical }: SchemaElement): ScalarType | null {
   if (logical?.type === 'TIMESTAMP' || dates.includes(converted) || type === 'INT96') return 'timestamp'
   if (logical?.type === 'INTEGER' && logical.bitWidth === 64 && !logical.isSigned) return null
@@ -159,20 +199,25 @@ class Codes {
   }
 }
 
-function parsersFor(codes: Codes): Partial<ParquetParsers> {
+function parsersFor(codes: Codes, type: ScalarType): Partial<ParquetParsers> {
   return {
     timestampFromMilliseconds: Number,
     timestampFromMicroseconds: (micros) => floorDivide(micros, 1000),
     timestampFromNanoseconds: (nanos) => floorDivide(nanos, 1_000_000),
     dateFromDays: (days) => days * dayMs,
-    stringFromBytes: (bytes) => codes.codeOf(bytes),
+    stringFromBytes: type === 'decimal' ? bigInteger : (bytes) => codes.codeOf(bytes),
   }
 }
 
-async function readColumn(file: AsyncBuffer, metadata: FileMetaData, name: string, type: ScalarType): Promise<Column> {
+async function readColumn(
+  file: AsyncBuffer,
+  fileMetadata: FileMetaData,
+  { name, type, shape }: FlatColumn,
+): Promise<Column> {
+  const metadata = shape === null ? fileMetadata : withoutDecimals(fileMetadata)
   const count = Number(metadata.num_rows)
   const codes = new Codes()
-  const sink: Sink = { values: valuesOf(type, count), nulls: null }
+  const sink: Sink = { values: valuesOf(type, count), nulls: null, wideRow: null }
   let rowStart = 0
   for (const { num_rows: rows } of metadata.row_groups) {
     const rowEnd = rowStart + Number(rows)
@@ -184,16 +229,24 @@ async function readColumn(file: AsyncBuffer, metadata: FileMetaData, name: strin
       rowStart,
       rowEnd,
       compressors,
-      parsers: parsersFor(codes),
+      parsers: parsersFor(codes, type),
       onChunk: (chunk) => {
-        fill(sink, chunk.columnData, chunk.rowStart)
+        if (shape === null) fill(sink, chunk.columnData, chunk.rowStart)
+        else fillDecimals(sink, chunk.columnData, chunk.rowStart)
         filled = chunk.rowEnd
       },
     })
+    if (sink.wideRow !== null)
+      throw new FeatureStoreError(
+        'FS_FILE_INVALID',
+        `column ${name} has more than ${decimalDigitsMax} digits in row ${sink.wideRow + 1}`,
+      )
     if (filled !== rowEnd) throw new Error(`column ${name} ends at row ${filled} of ${rowEnd}`)
     rowStart = rowEnd
   }
-  return columnOf(type, sink, codes.strings)
+  return shape === null
+    ? columnOf(type, sink, codes.strings)
+    : ({ type, ...shape, values: sink.values, nulls: sink.nulls } as Column)
 }
 
 type Values = Float64Array | Int32Array | BigInt64Array | Uint8Array
@@ -202,6 +255,8 @@ type Values = Float64Array | Int32Array | BigInt64Array | Uint8Array
 interface Sink {
   readonly values: Values
   nulls: Uint8Array | null
+  /** A decimal that does not fit. */
+  wideRow: number | null
 }
 
 function valuesOf(type: ScalarType, count: number): Values {
@@ -213,6 +268,7 @@ function valuesOf(type: ScalarType, count: number): Values {
     case 'string':
       return new Int32Array(count)
     case 'int64':
+    case 'decimal':
       return new BigInt64Array(count)
     case 'bool':
       return new Uint8Array(count)
@@ -234,6 +290,16 @@ function fill(sink: Sink, chunk: ArrayLike<unknown>, from: number): void {
     const value = chunk[index] as number | boolean | null | undefined
     if (value === null || value === undefined) markNull(sink, from + index)
     else values[from + index] = value as number
+  }
+}
+
+/** Notes the first row whose value has more than 18 digits: an error thrown in a callback of hyparquet would be nobody's. */
+function fillDecimals(sink: Sink, chunk: ArrayLike<unknown>, from: number): void {
+  for (let index = 0; index < chunk.length; index++) {
+    const value = chunk[index] as bigint | number | null | undefined
+    if (value === null || value === undefined) markNull(sink, from + index)
+    else if (fitsPrecision(BigInt(value), decimalDigitsMax)) sink.values[from + index] = BigInt(value)
+    else sink.wideRow ??= from + index
   }
 }
 

@@ -30,6 +30,7 @@ const alignedStart = (asOfMs: number, spanMs: number): number => {
   return asOfMs - (into < 0 ? into + spanMs : into)
 }
 
+type Sliding = Extract<WindowDefinition, { readonly kind: 'sliding' }>
 type Tumbling = Extract<WindowDefinition, { readonly kind: 'tumbling' }>
 export type Series = Extract<WindowDefinition, { readonly kind: 'series' }>
 
@@ -47,8 +48,8 @@ function tableOf({ name, digest }: NonNullable<Tumbling['zone']>): Zone {
   )
 }
 
-/** Start of the interval of a tumbling window that holds T, or of the one before it. */
-function tumblingStart(asOfMs: number, { spanMs, zone }: Tumbling, back: 0 | 1): number {
+/** Start of the interval of a tumbling window that holds T, of the one before it, or of the one behind it. */
+function tumblingStart(asOfMs: number, { spanMs, zone }: Tumbling, back: 0 | 1 | -1): number {
   if (zone === undefined) return alignedStart(asOfMs, spanMs) - back * spanMs
   return intervalStart(tableOf(zone), asOfMs, spanMs / dayMs, back)
 }
@@ -93,6 +94,13 @@ export function windowEnd(asOfMs: number, window: WindowDefinition): number {
       return asOfMs
   }
 }
+
+/** The first moment behind T at which a tumbling window is about another interval. */
+export const intervalEnd = (asOfMs: number, window: Tumbling): number => tumblingStart(asOfMs, window, -1)
+
+/** The first T at which a sliding window has left an event behind, the ttl aside. */
+export const leftBehindAt = (timeMs: number, { spanMs, endsBeforeMs = 0, resolutionMs }: Sliding): number =>
+  (resolutionMs === undefined ? timeMs + 1 : alignedStart(timeMs, resolutionMs) + resolutionMs) + spanMs + endsBeforeMs
 
 /**
  * The windows of a series, oldest first, each of which gives one item: [T - span, T - span + step) and so on to

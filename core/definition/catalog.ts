@@ -1,8 +1,9 @@
-import type { ValueType } from '../engine/feature-column.ts'
+import { listOf, scalarOf, type ValueType } from '../engine/feature-column.ts'
 import { FeatureStoreError } from '../errors.ts'
 import type { FieldType, ScalarType } from '../event/types.ts'
 import { fieldsOf } from '../expression/expression.ts'
-import { typeOf, type FieldScope } from '../expression/types.ts'
+import { itemTypeOf as itemTypeOfExpression, typeOf, type FieldScope } from '../expression/types.ts'
+import { decimalDigitsMax } from '../number/decimal.ts'
 import { ttlMinMs, windowReachMs } from '../asof/visible.ts'
 import { isCorrectable } from './corrections.ts'
 import { durationText } from './format.ts'
@@ -100,12 +101,12 @@ export function valueTypeOf(
   const type = aggregateType(aggregation, fields)
   if (window.kind !== 'series') return type
   if (type.kind === 'list') throw invalid(`${aggregation.function} over a series would be a list of lists`)
-  return { kind: 'list', of: type.type }
+  return listOf(type)
 }
 
 /** What a function gives on one window. */
 function aggregateType(aggregation: AggregationDefinition, fields: FieldScope): ValueType {
-  const scalar = (type: ScalarType): ValueType => ({ kind: 'scalar', type })
+  const scalar = (type: ScalarType): ValueType => scalarOf({ type })
   if (aggregation.where !== undefined) {
     const type = typeOf(aggregation.where, fields)
     if (type !== 'bool') throw invalid(`where takes a bool, not ${type}`)
@@ -114,7 +115,8 @@ function aggregateType(aggregation: AggregationDefinition, fields: FieldScope): 
     if (aggregation.function !== 'count') throw invalid(`${aggregation.function} needs something to aggregate`)
     return scalar('int64')
   }
-  const input = typeOf(aggregation.input, fields)
+  const item = itemTypeOfExpression(aggregation.input, fields)
+  const input = item.type
   const takes = (...types: readonly ScalarType[]): void => {
     if (!types.includes(input)) throw invalid(`${aggregation.function} takes ${types.join(', ')}, not ${input}`)
   }
@@ -122,25 +124,26 @@ function aggregateType(aggregation: AggregationDefinition, fields: FieldScope): 
     case 'count':
       throw invalid('count() takes no input: it counts events')
     case 'sum':
-      takes('int32', 'int64', 'float64')
+      takes('int32', 'int64', 'float64', 'decimal')
+      if (input === 'decimal') return scalarOf({ ...item, precision: decimalDigitsMax })
       return scalar(input === 'float64' ? 'float64' : 'int64')
     case 'mean':
     case 'variance':
     case 'stddev':
-      takes('int32', 'int64', 'float64')
+      takes('int32', 'int64', 'float64', 'decimal')
       return scalar('float64')
     case 'min':
     case 'max':
-      takes('int32', 'int64', 'float64', 'timestamp')
-      return scalar(input)
+      takes('int32', 'int64', 'float64', 'decimal', 'timestamp')
+      return scalarOf(item)
     case 'share':
       takes('bool')
       return scalar('float64')
     case 'first':
     case 'last':
-      return scalar(input)
+      return scalarOf(item)
     case 'lastN':
-      return { kind: 'list', of: input }
+      return listOf(item)
     case 'distinctCount':
       return scalar('int64')
   }
@@ -152,14 +155,14 @@ export const keyTypesOf = (catalog: Catalog, view: ViewDefinition): ScalarType[]
   return Object.values(key).map((field) => field.type)
 }
 
-/** What expressions of a service see: `view.feature` and `request.field`. Counts and integer sums read as float64. */
+/** What expressions of a service see: `view.feature` and `request.field`. Counts, integer sums and decimals read as float64. */
 export function serviceScope(catalog: Catalog, service: ServiceDefinition): Record<string, FieldType> {
   const scope: Record<string, FieldType> = {}
   for (const reference of service.features) {
     const type = featureValueType(catalog, reference)
     if (type.kind === 'scalar')
       scope[`${reference.view}.${reference.feature}`] = {
-        type: type.type === 'int64' ? 'float64' : type.type,
+        type: type.type === 'int64' || type.type === 'decimal' ? 'float64' : type.type,
         nullable: true,
       }
   }
@@ -265,7 +268,12 @@ function checkModel(catalog: Catalog, model: ModelDefinition): void {
       throw invalid(`${owner}: stream ${stream.name} has no field ${name} of type ${type.type} to find the entity by`)
   }
   for (const [name, source] of Object.entries(model.labels.request)) {
-    if (stream.fields[source]?.type !== service.request[name]?.type)
+    const [asked, given] = [service.request[name], stream.fields[source]]
+    if (
+      given?.type !== asked?.type ||
+      given?.scale !== asked?.scale ||
+      (given?.precision ?? 0) > (asked?.precision ?? 0)
+    )
       throw invalid(
         `${owner}: request field ${name} is ${service.request[name]?.type}, stream field ${source} is ${stream.fields[source]?.type}`,
       )
@@ -284,4 +292,11 @@ export function fieldsReadBy(view: ViewDefinition, stream: StreamDefinition): st
   const inputs = view.features.flatMap(({ aggregation }) => fieldsAggregated(aggregation))
   const identity = stream.id === undefined ? (stream.primaryKey ?? []) : [stream.id]
   return [...new Set([...view.keyFields, stream.eventTime, ...inputs, ...identity])]
+}
+
+/** Stream fields that its views apply together. With an id all of them: duplicates are compared by what they say. */
+export function fieldsApplied(catalog: Catalog, stream: StreamDefinition): string[] {
+  if (stream.id !== undefined) return Object.keys(stream.fields)
+  const views = [...catalog.views.values()].filter(({ from }) => from === stream.name)
+  return [...new Set(views.flatMap((view) => fieldsReadBy(view, stream)))]
 }

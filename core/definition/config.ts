@@ -13,6 +13,7 @@ export interface ProjectConfig {
     readonly port?: number
     readonly rowsMax?: number
     readonly cacheMb?: number
+    readonly arenaMb?: number
   }
   /** For the `demo` command: what to import first. */
   readonly demo?: { readonly stream: string; readonly file: string; readonly model: string }

@@ -1,5 +1,7 @@
-import type { ScalarType } from '../event/types.ts'
-import type { Expression, VariadicOp } from '../expression/expression.ts'
+import { FeatureStoreError } from '../errors.ts'
+import { shapeOf, type FieldType, type ScalarType } from '../event/types.ts'
+import { literalText, textOfNumber } from '../number/decimal.ts'
+import type { ComparisonOp, Expression, VariadicOp } from '../expression/expression.ts'
 
 type NumberType = 'int32' | 'float64' | 'timestamp'
 
@@ -36,6 +38,54 @@ export class StringExpr extends Expr<'string'> {
   }
   ne(other: string | StringExpr): BoolExpr {
     return new BoolExpr({ kind: 'binary', op: 'ne', left: this.ast, right: astOf(other) })
+  }
+}
+
+/** Decimal text, or a number by its shortest one. */
+type DecimalOperand = string | number | bigint | DecimalExpr
+
+/**
+ * A decimal compares, exactly, with decimals of as many digits behind the point and with literals: 0.1 and '0.1' are one
+ * tenth. For arithmetic aggregate the field itself.
+ */
+export class DecimalExpr extends Expr<'decimal'> {
+  readonly #scale: number
+
+  constructor(ast: Expression, scale: number) {
+    super(ast)
+    this.#scale = scale
+  }
+
+  gt(other: DecimalOperand): BoolExpr {
+    return this.#compare('gt', other)
+  }
+  gte(other: DecimalOperand): BoolExpr {
+    return this.#compare('gte', other)
+  }
+  lt(other: DecimalOperand): BoolExpr {
+    return this.#compare('lt', other)
+  }
+  lte(other: DecimalOperand): BoolExpr {
+    return this.#compare('lte', other)
+  }
+  eq(other: DecimalOperand): BoolExpr {
+    return this.#compare('eq', other)
+  }
+  ne(other: DecimalOperand): BoolExpr {
+    return this.#compare('ne', other)
+  }
+
+  #compare(op: ComparisonOp, other: DecimalOperand): BoolExpr {
+    return new BoolExpr({ kind: 'binary', op, left: this.ast, right: this.#operand(other) })
+  }
+
+  #operand(other: DecimalOperand): Expression {
+    if (other instanceof Expr) return other.ast
+    const text = typeof other === 'number' && Number.isFinite(other) ? textOfNumber(other) : String(other)
+    const value = literalText(text, this.#scale)
+    if (value === null)
+      throw new FeatureStoreError('FS_DEFINITION_INVALID', `${JSON.stringify(String(other))} is no decimal`)
+    return { kind: 'literal', value }
   }
 }
 
@@ -110,7 +160,9 @@ export type ExprOf<T extends ScalarType> = T extends NumberType
     ? BoolExpr
     : T extends 'string'
       ? StringExpr
-      : Expr<T>
+      : T extends 'decimal'
+        ? DecimalExpr
+        : Expr<T>
 
 const astOf = (operand: number | string | Expr<ScalarType>): Expression =>
   operand instanceof Expr
@@ -125,9 +177,14 @@ const variadic = (op: VariadicOp, operands: readonly (number | Expr<ScalarType>)
 })
 
 /** The expression of one named field. */
-export function fieldExpression<T extends ScalarType>(name: string, type: T): ExprOf<T> {
+export function fieldExpression<T extends ScalarType>(
+  name: string,
+  field: FieldType & { readonly type: T },
+): ExprOf<T> {
   const ast: Expression = { kind: 'field', name }
-  switch (type) {
+  switch (field.type) {
+    case 'decimal':
+      return new DecimalExpr(ast, shapeOf(field).scale) as ExprOf<T>
     case 'bool':
       return new BoolExpr(ast) as ExprOf<T>
     case 'string':

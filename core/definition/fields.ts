@@ -1,5 +1,6 @@
-import { FeatureStoreError, notYet } from '../errors.ts'
+import { FeatureStoreError } from '../errors.ts'
 import type { FieldType, ScalarType } from '../event/types.ts'
+import { decimalDigitsMax } from '../number/decimal.ts'
 
 /** A declared field. */
 export interface Field<T extends ScalarType> extends FieldType {
@@ -20,8 +21,30 @@ export const float64 = (options: { readonly allowNonFinite?: boolean } = {}): Fi
   options.allowNonFinite === true ? { type: 'float64', allowNonFinite: true } : field('float64')
 /** Epoch milliseconds, UTC. */
 export const timestamp = (): Field<'timestamp'> => field('timestamp')
-export const decimal = (precision: number, scale: number): never => {
-  throw notYet(`decimal(${precision}, ${scale})`)
+/**
+ * Exact: `precision` digits, 1 to 18, `scale` of them behind the point. In TypeScript and JSON a string with just those
+ * ("12.30").
+ *
+ * Errors: FS_DEFINITION_INVALID; FS_NOT_YET beyond 18 digits.
+ */
+export function decimal(precision: number, scale: number): Field<'decimal'> {
+  checkDecimal({ precision, scale })
+  return { type: 'decimal', precision, scale }
+}
+
+/** More digits than an int64 holds: other databases go on to here. */
+const wideDigitsMax = 38
+
+function checkDecimal({ precision, scale }: { readonly precision?: unknown; readonly scale?: unknown }): void {
+  const text = `decimal(${String(precision)}, ${String(scale)})`
+  if (!Number.isInteger(precision) || (precision as number) < 1 || (precision as number) > wideDigitsMax)
+    throw new FeatureStoreError('FS_DEFINITION_INVALID', `${text}: the precision is an integer from 1 to 18`)
+  if (!Number.isInteger(scale) || (scale as number) < 0 || (scale as number) > (precision as number))
+    throw new FeatureStoreError('FS_DEFINITION_INVALID', `${text}: the scale is an integer from 0 to the precision`)
+  if ((precision as number) > decimalDigitsMax)
+    throw new FeatureStoreError('FS_NOT_YET', `${text} is not built yet: decimals have up to 18 digits`, {
+      remedy: 'Declare 18 digits or fewer, in a larger unit or with fewer digits behind the point.',
+    })
 }
 
 const scalarTypes: readonly string[] = [
@@ -31,6 +54,7 @@ const scalarTypes: readonly string[] = [
   'int64',
   'float64',
   'timestamp',
+  'decimal',
 ] satisfies ScalarType[]
 const identifier = /^[A-Za-z_][A-Za-z0-9_]{0,62}$/
 
@@ -57,6 +81,7 @@ export function checkFields(owner: string, fields: unknown): asserts fields is R
         `field ${name} of ${owner} has no type; the types are ${scalarTypes.join(', ')}`,
       )
     }
+    if (type === 'decimal') checkDecimal(value as FieldType)
   }
 }
 

@@ -1,6 +1,7 @@
-import type { FieldType } from '../event/types.ts'
+import { scalarText, type FieldType } from '../event/types.ts'
 import type { ArithmeticOp, ComparisonOp, Expression } from '../expression/expression.ts'
-import type { FeatureDefinition, WindowDefinition } from './types.ts'
+import { historyStepOf } from './history.ts'
+import type { FeatureDefinition, ViewDefinition, WindowDefinition } from './types.ts'
 
 /** Definitions as people write them, for plans, listings and explanations. Texts may change: nothing parses them. */
 
@@ -15,6 +16,12 @@ const units = [
 export function durationText(ms: number): string {
   for (const [unit, unitMs] of units) if (ms !== 0 && ms % unitMs === 0) return `${ms / unitMs}${unit}`
   return `${ms}ms`
+}
+
+/** `every 15m`, `every event`, `none`. */
+export function historyText(view: Pick<ViewDefinition, 'history'>): string {
+  const stepMs = historyStepOf(view)
+  return stepMs === null ? 'none' : stepMs === 1 ? 'every event' : `every ${durationText(stepMs)}`
 }
 
 /** `count() over 1h`, `mean(delay) where delay > 15 over 6h`, `lastN(delay, 3)`: a lifetime window goes without saying. */
@@ -53,8 +60,8 @@ export function windowText(window: WindowDefinition): string {
 }
 
 /** `int32`, `nullable string`, `float64 with NaN and infinities`. */
-export const typeText = ({ type, nullable, allowNonFinite }: FieldType): string =>
-  `${nullable === true ? 'nullable ' : ''}${type}${allowNonFinite === true ? ' with NaN and infinities' : ''}`
+export const typeText = ({ nullable, allowNonFinite, ...field }: FieldType): string =>
+  `${nullable === true ? 'nullable ' : ''}${scalarText(field)}${allowNonFinite === true ? ' with NaN and infinities' : ''}`
 
 const operators: Readonly<Record<ArithmeticOp | ComparisonOp, string>> = {
   add: '+',

@@ -6,7 +6,8 @@ import { zoneOf } from '../time/zone.ts'
 import { checkOptions } from './options.ts'
 import type { AggregationDefinition, WindowDefinition } from './types.ts'
 
-type Number = 'int32' | 'int64' | 'float64'
+type Number = 'int32' | 'int64' | 'float64' | 'decimal'
+type SumOf<T extends Number> = T extends 'float64' | 'decimal' ? T : 'int64'
 
 /** Length of time in milliseconds. */
 const duration =
@@ -179,8 +180,11 @@ export class FeatureBuilder<T extends ScalarType | `list<${ScalarType}>`> {
 
 /** Number of events. */
 export const count = (): FeatureBuilder<'int64'> => new FeatureBuilder({ function: 'count', input: null })
-/** Exact: of integers an int64 (OVERFLOW outside of it), of float64 the exact sum rounded once. */
-export const sum = <T extends Number>(input: Expr<T>): FeatureBuilder<T extends 'float64' ? 'float64' : 'int64'> =>
+/**
+ * Exact: of integers an int64 (OVERFLOW outside of it), of decimals one of 18 digits and the same scale (OVERFLOW beyond
+ * them), of float64 the exact sum rounded once.
+ */
+export const sum = <T extends Number>(input: Expr<T>): FeatureBuilder<SumOf<T>> =>
   new FeatureBuilder({ function: 'sum', input: input.ast })
 /** The exact mean, rounded once. */
 export const mean = (input: Expr<Number>): FeatureBuilder<'float64'> =>

@@ -9,10 +9,10 @@ import { checkOptions, strictScope } from './options.ts'
 import type { ModelDefinition, ServiceDefinition } from './types.ts'
 import type { Selection } from './view.ts'
 
-/** Counts and sums read as float64 in expressions (exact up to 2^53); lists cannot be read. */
+/** Counts, sums and decimals read as float64 in expressions (exact up to 2^53); lists cannot be read. */
 type Readable<T> =
   T extends FeatureBuilder<infer V>
-    ? V extends 'int64'
+    ? V extends 'int64' | 'decimal'
       ? ExprOf<'float64'>
       : V extends ScalarType
         ? ExprOf<V>
@@ -73,7 +73,7 @@ export function service<const S extends Selection, const R extends FieldMap = Re
             // The type of a feature is checked when the project is compiled; here every feature has every method.
             references
               .filter((reference) => reference.view === view)
-              .map(({ feature }) => [feature, fieldExpression(`${view}.${feature}`, 'float64')]),
+              .map(({ feature }) => [feature, fieldExpression(`${view}.${feature}`, { type: 'float64' })]),
           ),
         ),
       ]),
@@ -82,7 +82,7 @@ export function service<const S extends Selection, const R extends FieldMap = Re
       `service ${name}`,
       'request field',
       Object.fromEntries(
-        Object.entries(request).map(([field, { type }]) => [field, fieldExpression(`request.${field}`, type)]),
+        Object.entries(request).map(([field, type]) => [field, fieldExpression(`request.${field}`, type)]),
       ),
     ),
   }) as unknown as DeriveScope<S, R>

@@ -79,7 +79,7 @@ export const expressionsOf = <F extends FieldMap>(owner: string, fields: F): Fie
     owner,
     'field',
     Object.fromEntries(
-      Object.entries(fields).map(([name, { type }]) => [name, fieldExpression(name, type)]),
+      Object.entries(fields).map(([name, field]) => [name, fieldExpression(name, field)]),
     ) as FieldExpressions<F>,
   )
 
@@ -109,7 +109,8 @@ export function stream<const F extends FieldMap>(name: string, options: StreamOp
   for (const part of key) {
     const field = Object.hasOwn(fields, part) ? fields[part] : undefined
     if (field === undefined) throw invalid(`key names ${JSON.stringify(part)}, which is no field`)
-    if (field.type === 'float64') throw invalid(`key names ${part}, a float64: keys are compared by their bytes`)
+    if (field.type === 'float64' || field.type === 'decimal')
+      throw invalid(`key names ${part}, a ${field.type}: keys are compared by their bytes`)
   }
   const partitions = options.partitions ?? 1
   if (!Number.isInteger(partitions) || partitions < 1 || partitions > 1024)
@@ -183,8 +184,8 @@ export function entity<const K extends FieldMap>(
   checkOptions(`entity ${name}`, options, ['key', 'description'])
   checkFields(`entity ${name}`, options.key)
   for (const [part, { type, nullable }] of Object.entries(options.key)) {
-    if (type === 'float64')
-      throw new FeatureStoreError('FS_DEFINITION_INVALID', `entity ${name}: key field ${part} is a float64`)
+    if (type === 'float64' || type === 'decimal')
+      throw new FeatureStoreError('FS_DEFINITION_INVALID', `entity ${name}: key field ${part} is a ${type}`)
     if (nullable === true)
       throw new FeatureStoreError('FS_DEFINITION_INVALID', `entity ${name}: key field ${part} is nullable`)
   }

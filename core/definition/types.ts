@@ -92,6 +92,9 @@ export interface FeatureDefinition {
   readonly window: WindowDefinition
 }
 
+/** When the values of a view are written to its feature history (core/engine/feature-history.ts). */
+export type HistoryDefinition = { readonly kind: 'every'; readonly stepMs: number } | { readonly kind: 'none' }
+
 export interface ViewDefinition {
   readonly kind: 'view'
   readonly name: string
@@ -103,6 +106,8 @@ export interface ViewDefinition {
   readonly latenessMs: number | null
   readonly maxAheadMs: number
   readonly features: readonly FeatureDefinition[]
+  /** Absent: every 15 minutes. Changes no value, so no fingerprint. */
+  readonly history?: HistoryDefinition
   readonly description?: string
 }
 

@@ -3,9 +3,10 @@ import type { ScalarType } from '../event/types.ts'
 import { dayMs } from '../time/time.ts'
 import { checkName, type Field } from './fields.ts'
 import type { FeatureBuilder } from './functions.ts'
+import { checkHistory } from './history.ts'
 import { checkOptions } from './options.ts'
 import { expressionsOf, type Entity, type FieldExpressions, type FieldMap, type Stream } from './stream.ts'
-import type { FeatureDefinition, FeatureReference, ViewDefinition } from './types.ts'
+import type { FeatureDefinition, FeatureReference, HistoryDefinition, ViewDefinition } from './types.ts'
 
 type AnyFeature = FeatureBuilder<ScalarType | `list<${ScalarType}>`>
 export type FeatureMap = Readonly<Record<string, AnyFeature>>
@@ -40,16 +41,18 @@ export interface ViewOptions<F extends FieldMap, K extends FieldMap, Features ex
   /** An event counts only if it happened at most this long after it was known. Default: 1 day. */
   readonly maxAhead?: number
   readonly features: (fields: FieldExpressions<F>) => Features
+  /** When values are written to the offline table `features_<view>`: every(ms), everyEvent or none. Default: every 15 minutes. */
+  readonly history?: HistoryDefinition
   readonly description?: string
 }
 
-const known = ['from', 'entity', 'ttl', 'lateness', 'maxAhead', 'features', 'description']
-const later = ['where', 'history', 'resolution', 'unnest']
+const known = ['from', 'entity', 'ttl', 'lateness', 'maxAhead', 'features', 'history', 'description']
+const later = ['where', 'resolution', 'unnest']
 
 /**
  * A versioned set of features of one entity over one stream.
  *
- * Errors: FS_DEFINITION_INVALID, FS_NOT_YET (where, history, resolution, unnest).
+ * Errors: FS_DEFINITION_INVALID, FS_NOT_YET (where, resolution, unnest).
  */
 export function view<
   const Name extends string,
@@ -83,6 +86,8 @@ export function view<
       throw invalid(`feature ${feature}: "__" separates view and feature in the columns of training sets`)
     const aggregation = (builder as Partial<AnyFeature> | null | undefined)?.aggregation
     if (aggregation === undefined) throw invalid(`feature ${feature} is no aggregation, such as count()`)
+    if (Object.hasOwn(entity.key, feature))
+      throw invalid(`feature ${feature} has the name of a key field, which its history has as a column`)
     return { name: feature, aggregation, window: builder.window }
   })
   if (features.length === 0) throw invalid('it has no features')
@@ -96,6 +101,7 @@ export function view<
     latenessMs: span('lateness', options.lateness),
     maxAheadMs: span('maxAhead', options.maxAhead) ?? dayMs,
     features,
+    ...(options.history === undefined ? {} : { history: checkHistory(`view ${name}`, options.history) }),
     ...(options.description === undefined ? {} : { description: options.description }),
   }
   const select = (...names: readonly string[]): Selection<Name> => ({

@@ -6,8 +6,13 @@ import { fieldsOf } from '../expression/expression.ts'
 import { ColumnBuilder } from './column-builder.ts'
 import { Status, valueAt, type FeatureColumn } from './feature-column.ts'
 
-/** What an expression of a service reads from a feature's value: counts and integer sums as float64. */
-export const derivedInput = (value: ReturnType<typeof valueAt>): Scalar =>
+/** What an expression of a service reads from a feature's value: counts, integer sums and decimals as float64. */
+function featureInput(column: FeatureColumn, row: number): Scalar {
+  const value = valueAt(column, row)
+  return column.values.type === 'decimal' && value !== null ? Number(value) : derivedInput(value)
+}
+
+const derivedInput = (value: ReturnType<typeof valueAt>): Scalar =>
   typeof value === 'bigint' ? Number(value) : Array.isArray(value) ? null : (value as Scalar)
 
 /**
@@ -51,7 +56,7 @@ export function deriveColumn(
     const value = interpret(definition.expression, (field) => {
       if (field.startsWith('request.')) return derivedInput(request(field.slice('request.'.length), row))
       const column = columns.get(field.replace('.', ':')) as FeatureColumn
-      return derivedInput(valueAt(column, row))
+      return featureInput(column, row)
     })
     if (value === null) builder.setStatus(row, Status.NULL)
     else builder.setValue(row, value)

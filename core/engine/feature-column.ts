@@ -1,5 +1,6 @@
 import type { ErrorCode } from '../errors.ts'
-import type { Scalar, ScalarType } from '../event/types.ts'
+import { scalarText, shapeOf, type FieldType, type Scalar, type ScalarType } from '../event/types.ts'
+import { formatDecimal, type DecimalShape } from '../number/decimal.ts'
 
 /** How a value came to be. The names are the wire names; the numbers are the wire numbers. */
 export const Status = { PRESENT: 1, NULL: 2, NOT_FOUND: 3, EXPIRED: 4, OVERFLOW: 5, STALE: 6, ERROR: 7 } as const
@@ -15,11 +16,26 @@ export const statusName = (code: number): StatusName => statusNames[code] ?? 'ER
 /** A status with a value beside it. */
 export const hasValue = (status: number): boolean => status === Status.PRESENT || status === Status.STALE
 
-export type ValueType =
-  { readonly kind: 'scalar'; readonly type: ScalarType } | { readonly kind: 'list'; readonly of: ScalarType }
+/** A scalar type with the digits of a decimal. */
+export type ItemType = Pick<FieldType, 'type' | 'precision' | 'scale'>
 
-export const scalarOf = (type: ScalarType): ValueType => ({ kind: 'scalar', type })
-export const formatValueType = (type: ValueType): string => (type.kind === 'scalar' ? type.type : `list<${type.of}>`)
+/** `precision` and `scale` are there for decimals alone. */
+export type ValueType =
+  | ({ readonly kind: 'scalar' } & ItemType)
+  | ({ readonly kind: 'list'; readonly of: ScalarType } & Partial<DecimalShape>)
+
+export const itemOf = ({ type, precision, scale }: ItemType): ItemType =>
+  type === 'decimal' ? { type, ...shapeOf({ precision, scale }) } : { type }
+export const scalarOf = (item: ItemType): ValueType => ({ kind: 'scalar', ...itemOf(item) })
+export const listOf = (item: ItemType): ValueType => {
+  const { type, ...digits } = itemOf(item)
+  return { kind: 'list', of: type, ...digits }
+}
+/** What a value is, or of what a list is. */
+export const itemTypeOf = (type: ValueType): ItemType =>
+  itemOf(type.kind === 'scalar' ? type : { ...type, type: type.of })
+export const formatValueType = (type: ValueType): string =>
+  type.kind === 'scalar' ? scalarText(type) : `list<${scalarText(itemTypeOf(type))}>`
 
 /** Values of one scalar type by row. What stands at a row without a value is the type's zero. */
 export type ScalarValues =
@@ -28,6 +44,8 @@ export type ScalarValues =
   | { readonly type: 'int32'; readonly values: Int32Array }
   | { readonly type: 'int64'; readonly values: BigInt64Array }
   | { readonly type: 'bool'; readonly values: Uint8Array }
+  /** Unscaled. */
+  | { readonly type: 'decimal'; readonly precision: number; readonly scale: number; readonly values: BigInt64Array }
   | { readonly type: 'string'; readonly values: string[] }
 
 /** Lists by row: row i holds items[ends[i - 1] ?? 0 .. ends[i]). */
@@ -54,7 +72,7 @@ export interface FeatureColumn {
   readonly errors: readonly { readonly row: number; readonly code: ErrorCode }[]
 }
 
-/** A value as people see it: int64 a bigint, a list an array, absent null. */
+/** A value as people see it: int64 a bigint, a decimal text, a list an array, absent null. */
 export type FeatureValue = Scalar | readonly Scalar[]
 
 function scalarAt(values: ScalarValues, index: number): Exclude<Scalar, null> {
@@ -63,6 +81,8 @@ function scalarAt(values: ScalarValues, index: number): Exclude<Scalar, null> {
       return values.values[index] === 1
     case 'string':
       return values.values[index] ?? ''
+    case 'decimal':
+      return formatDecimal(values.values[index] as bigint, values.scale)
     default:
       return values.values[index] as number | bigint
   }

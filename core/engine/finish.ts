@@ -8,44 +8,38 @@ import {
   varianceOfBigIntegers,
   varianceOfIntegers,
 } from '../number/integer-moments.ts'
+import { meanOfDecimals, stddevOfDecimals, unscaledMax, varianceOfDecimals } from '../number/decimal.ts'
 import type { Scalar } from '../event/types.ts'
 import { ColumnBuilder } from './column-builder.ts'
 import { Status } from './feature-column.ts'
+import { Fold, type FoldPlan } from './fold.ts'
 import type { FeaturePlan, InputPlan, ViewPlan } from './plan.ts'
 import {
-  countLive,
   distinctItems,
-  findExtremes,
   firstItem,
   lastItems,
   newestLiveMs,
   nthLastLive,
   sessionStart,
-  sumFloats,
   tallyBigIntegers,
-  tallyInput,
   type BigTally,
 } from './scan.ts'
-import { FloatMoments } from './state/float-moments.ts'
-import { Extremes, Tally, tallyEventsMax } from './state/tally.ts'
+import type { FloatMoments } from './state/float-moments.ts'
+import { tallyEventsMax, type Extremes, type Tally } from './state/tally.ts'
 import type { EntityEvents } from './state/view-state.ts'
 
 /** Features that read the same input over the same window, computed together. */
-interface Group {
+interface Group extends FoldPlan {
   readonly window: number
-  readonly input: number
   /** Position of each feature among those asked for. */
   readonly members: readonly { readonly at: number; readonly plan: FeaturePlan }[]
   /** How sums and extremes are come by; null: no member wants any. */
-  readonly numbers: 'tally' | 'big' | 'floats' | null
-  readonly extremes: boolean
-  readonly sums: boolean
-  readonly squares: boolean
+  readonly numbers: 'fold' | 'big' | null
   /** Over a series: where its parts end before T, oldest first, milliseconds; null for one window. */
   readonly partEnds: readonly number[] | null
 }
 
-/** A value, null for SQL's null, or OVERFLOW. */
+/** A value, a decimal unscaled, null for SQL's null, or OVERFLOW. */
 type Finished = Scalar | readonly Scalar[] | typeof overflow
 const overflow = Symbol('OVERFLOW')
 
@@ -66,9 +60,7 @@ export class ViewFinisher {
   readonly #windows: readonly number[]
   readonly #los: Float64Array
   readonly #his: Float64Array
-  readonly #tally = new Tally()
-  readonly #extremes = new Extremes()
-  readonly #moments = new FloatMoments()
+  readonly #fold = new Fold()
   #big: BigTally | null = null
 
   constructor(plan: ViewPlan, names?: readonly string[]) {
@@ -84,7 +76,10 @@ export class ViewFinisher {
       groups.set(key, members)
       members.push({ at, plan: feature })
     })
-    this.#groups = [...groups.values()].map((members) => groupOf(plan, members))
+    this.#groups = joined(
+      [...groups.values()].map((members) => groupOf(plan, members)),
+      plan,
+    )
     this.#windows = [...new Set(this.#groups.map(({ window }) => window))]
     this.#los = new Float64Array(plan.windows.length)
     this.#his = new Float64Array(plan.windows.length)
@@ -199,22 +194,17 @@ export class ViewFinisher {
   /** Sums and extremes that members of the group share. */
   #gather(group: Group, { state, entity }: EntityEvents, lo: number, hi: number, knownAsOfMs: number): void {
     const { numbers, input } = group
+    this.#big = null
     if (numbers === null) return
     // Cursors count places, taken or not: at least as many as there are events.
-    const many = hi - lo > tallyEventsMax && (state.plan.inputs[input] as InputPlan).type === 'int32'
-    this.#big = null
-    if (numbers === 'big' || (numbers === 'tally' && many))
-      this.#big = tallyBigIntegers(state, entity, input, lo, hi, knownAsOfMs)
-    else if (numbers === 'tally') tallyInput(this.#tally, state, entity, input, lo, hi, knownAsOfMs)
-    else {
-      if (group.extremes) findExtremes(this.#extremes, state, entity, input, lo, hi, knownAsOfMs)
-      if (group.sums) sumFloats(this.#moments, group.squares, state, entity, input, lo, hi, knownAsOfMs)
-    }
+    const many = group.tally && hi - lo > tallyEventsMax && (state.plan.inputs[input] as InputPlan).type === 'int32'
+    if (numbers === 'big' || many) this.#big = tallyBigIntegers(state, entity, input, lo, hi, knownAsOfMs)
+    else this.#fold.run(group, state, entity, lo, hi, knownAsOfMs)
   }
 
   #valueOf(
-    { definition: { aggregation } }: FeaturePlan,
-    { input, numbers }: Group,
+    { definition: { aggregation }, input }: FeaturePlan,
+    { tally }: Group,
     { state, entity }: EntityEvents,
     lo: number,
     hi: number,
@@ -232,10 +222,10 @@ export class ViewFinisher {
       case 'distinctCount':
         return distinctItems(state, entity, input, lo, hi, knownAsOfMs)
       case 'count':
-        if (input < 0) return countLive(state, entity, lo, hi, knownAsOfMs)
-        return this.#big?.n ?? this.#tally.n
+        if (input < 0) return this.#fold.events
+        return this.#big?.n ?? this.#fold.tally.n
       case 'share':
-        return this.#tally.n === 0 ? null : this.#tally.sum / this.#tally.n
+        return this.#fold.tally.n === 0 ? null : this.#fold.tally.sum / this.#fold.tally.n
       case 'min':
       case 'max':
       case 'sum':
@@ -243,9 +233,9 @@ export class ViewFinisher {
       case 'variance':
       case 'stddev':
         if (this.#big !== null) return bigValue(aggregation, this.#big, state.plan.inputs[input] as InputPlan)
-        return numbers === 'floats'
-          ? floatValue(aggregation, this.#moments, this.#extremes)
-          : tallyValue(aggregation, this.#tally)
+        return tally
+          ? tallyValue(aggregation, this.#fold.tally)
+          : floatValue(aggregation, this.#fold.moments, this.#fold.extremes)
     }
   }
 }
@@ -255,19 +245,34 @@ function groupOf(plan: ViewPlan, members: readonly { readonly at: number; readon
   const wants = (...functions: readonly string[]): boolean =>
     members.some(({ plan: feature }) => functions.includes(feature.definition.aggregation.function))
   const type = plan.inputs[input]?.type
-  const extremes = wants('min', 'max')
+  const tally = type === 'int32' || type === 'bool'
+  const extremes = !tally && wants('min', 'max')
   const squares = wants('variance', 'stddev')
-  const sums = squares || wants('sum', 'mean')
-  const needed = input >= 0 && members.some(({ plan: feature }) => numeric.has(feature.definition.aggregation.function))
-  const numbers = ((): Group['numbers'] => {
-    if (!needed) return null
-    if (type === 'int32' || type === 'bool') return 'tally'
-    if (type === 'int64') return 'big'
-    return 'floats'
-  })()
+  const sums = type === 'float64' && (squares || wants('sum', 'mean'))
+  const needed = members.some(({ plan: feature }) => numeric.has(feature.definition.aggregation.function))
+  const numbers = !needed ? null : type === 'int64' || type === 'decimal' ? 'big' : 'fold'
   const asked = plan.windows[window] as WindowDefinition
   const partEnds = asked.kind === 'series' ? seriesParts(asked).map((part) => -windowEnd(0, part)) : null
-  return { window, input, members, numbers, extremes, sums, squares, partEnds }
+  return { window, input, members, numbers, tally, extremes, sums, squares, partEnds }
+}
+
+/** A count of all events joins a fold over its window that is made anyway. */
+function joined(groups: readonly Group[], plan: ViewPlan): Group[] {
+  const hosts = groups.filter(({ input, numbers, partEnds }) => {
+    // Not int32: of very many, no fold is made.
+    return numbers === 'fold' && partEnds === null && input >= 0 && plan.inputs[input]?.type !== 'int32'
+  })
+  const guests = new Map<Group, Group>()
+  for (const group of groups) {
+    const host = group.input < 0 ? hosts.find(({ window }) => window === group.window) : undefined
+    if (host !== undefined) guests.set(group, host)
+  }
+  return groups
+    .filter((group) => !guests.has(group))
+    .map((group) => {
+      const joining = [...guests].flatMap(([guest, host]) => (host === group ? guest.members : []))
+      return joining.length === 0 ? group : { ...group, members: [...group.members, ...joining] }
+    })
 }
 
 function put(builder: ColumnBuilder, row: number, value: Finished): void {
@@ -317,9 +322,10 @@ function floatValue(
 function bigValue(
   { function: name, divisor = 'sample' }: AggregationDefinition,
   { n, sum, squares, min, max }: BigTally,
-  { type }: InputPlan,
+  { type, scale = 0 }: InputPlan,
 ): Finished {
-  const own = (value: bigint): Scalar => (type === 'int64' ? value : Number(value))
+  const decimal = type === 'decimal'
+  const own = (value: bigint): Scalar => (type === 'int64' || decimal ? value : Number(value))
   switch (name) {
     case 'min':
       return n === 0 ? null : own(min)
@@ -327,10 +333,12 @@ function bigValue(
       return n === 0 ? null : own(max)
     case 'sum':
       if (n === 0) return null
+      if (decimal) return sum > unscaledMax || sum < -unscaledMax ? overflow : sum
       return sum > int64Max || sum < -int64Max - 1n ? overflow : sum
     case 'mean':
-      return meanOfBigIntegers(n, sum)
+      return decimal ? meanOfDecimals(n, sum, scale) : meanOfBigIntegers(n, sum)
     default:
+      if (decimal) return (name === 'variance' ? varianceOfDecimals : stddevOfDecimals)(n, sum, squares, scale, divisor)
       return (name === 'variance' ? varianceOfBigIntegers : stddevOfBigIntegers)(n, sum, squares, divisor)
   }
 }

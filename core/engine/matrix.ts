@@ -8,6 +8,7 @@ import { derivedFingerprint, featureFingerprint } from '../definition/fingerprin
 import { referenceText, type ServiceDefinition } from '../definition/types.ts'
 import { FeatureStoreError } from '../errors.ts'
 import type { Column, Scalar, ScalarType } from '../event/types.ts'
+import { decimalToFloat32, parseDecimal } from '../number/decimal.ts'
 import { typeOf } from '../expression/types.ts'
 import { carriesValue, hasValue, type FeatureColumn, type ScalarValues } from './feature-column.ts'
 
@@ -76,7 +77,7 @@ export function matrixSpec(catalog: Catalog, service: ServiceDefinition): Matrix
 /**
  * The values of the inputs, `rows x inputs`, row-major.
  *
- * Values: a value rounded to float32, bools 0 and 1; NaN where there is none, a null item included, or float32 holds none
+ * Values: a value rounded to float32 (of a decimal the nearest one), bools 0 and 1; NaN where there is none, a null item included, or float32 holds none
  *         (an infinity). A list stands at the right, newest last. A count of an entity never seen is 0, a series of counts
  *         of one NaN.
  * Errors: FS_INTERNAL when a column of the spec is missing.
@@ -119,30 +120,45 @@ function put({ matrix, width, at }: Target, row: number, value: number): void {
   if (Math.abs(matrix[cell] as number) === Number.POSITIVE_INFINITY) matrix[cell] = Number.NaN
 }
 
+function numberAt(column: ScalarValues | Column): (index: number) => number {
+  const { values } = column
+  return column.type === 'decimal'
+    ? (index) => decimalToFloat32(column.values[index] as bigint, column.scale)
+    : (index) => Number(values[index])
+}
+
 function fillScalars(into: Target, column: FeatureColumn, rows: number): void {
-  const values = (column.values as ScalarValues).values
+  const number = numberAt(column.values as ScalarValues)
   for (let row = 0; row < rows; row++) {
-    if (carriesValue(column, row)) put(into, row, Number(values[row]))
+    if (carriesValue(column, row)) put(into, row, number(row))
   }
 }
 
 function fillItems(into: Target, column: FeatureColumn, fromEnd: number, rows: number): void {
   if (column.values.type !== 'list') throw new FeatureStoreError('FS_INTERNAL', `${column.name} is no list`)
   const { ends, items, itemNulls } = column.values
+  const number = numberAt(items)
   for (let row = 0; row < rows; row++) {
     const item = (ends[row] as number) - fromEnd
     const start = row === 0 ? 0 : (ends[row - 1] as number)
     if (hasValue(column.statuses[row] as number) && item >= start && itemNulls?.[item] !== 1)
-      put(into, row, Number(items.values[item]))
+      put(into, row, number(item))
   }
+}
+
+/** Text is a decimal of the request: the matrix has no strings. */
+function givenNumber(value: Scalar): number {
+  const decimal = typeof value === 'string' ? parseDecimal(value) : null
+  return decimal === null ? Number(value) : decimalToFloat32(decimal.unscaled, decimal.scale)
 }
 
 function fillRequest(into: Target, column: Column | readonly Scalar[], rows: number): void {
   if (Array.isArray(column)) {
     const values = column as readonly Scalar[]
-    for (let row = 0; row < rows; row++) if (values[row] !== null) put(into, row, Number(values[row]))
+    for (let row = 0; row < rows; row++) if (values[row] !== null) put(into, row, givenNumber(values[row] as Scalar))
     return
   }
-  const { values, nulls } = column as Column
-  for (let row = 0; row < rows; row++) if (nulls?.[row] !== 1) put(into, row, Number(values[row]))
+  const { nulls } = column as Column
+  const number = numberAt(column as Column)
+  for (let row = 0; row < rows; row++) if (nulls?.[row] !== 1) put(into, row, number(row))
 }

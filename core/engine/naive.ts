@@ -28,7 +28,7 @@ import { encodeKey } from '../event/key.ts'
 import { Op, type OpCode } from '../event/operation.ts'
 import type { FieldType, Scalar } from '../event/types.ts'
 import { interpret } from '../expression/interpret.ts'
-import { typeOf, type FieldScope } from '../expression/types.ts'
+import { itemTypeOf, type FieldScope } from '../expression/types.ts'
 import { Status, type FeatureValue, type StatusCode } from './feature-column.ts'
 
 /** One event of one entity, as an object: here clarity wins over speed. */
@@ -236,7 +236,8 @@ function aggregate(
   inWindow: readonly NaiveEvent[],
 ): NaiveValue {
   const { input, where } = aggregation
-  const algebra = aggregationOf(aggregation, input === null ? null : typeOf(input, fields))
+  const { type, scale } = input === null ? { type: null } : itemTypeOf(input, fields)
+  const algebra = aggregationOf(aggregation, type, scale)
   const events: NaiveEvent[] = []
   let accumulator = algebra.empty()
   for (const event of inWindow) {

@@ -4,7 +4,8 @@ import { featureFingerprint, viewFingerprint } from '../definition/fingerprint.t
 import type { FeatureDefinition, StreamDefinition, ViewDefinition } from '../definition/types.ts'
 import type { FieldType, ScalarType } from '../event/types.ts'
 import { canonicalText, type Expression } from '../expression/expression.ts'
-import { typeOf } from '../expression/types.ts'
+import { itemTypeOf } from '../expression/types.ts'
+import { runLaneWords, totalLaneWords } from '../number/lanes.ts'
 import type { ValueType } from './feature-column.ts'
 import { recordLayout, type RecordLayout } from './state/record-layout.ts'
 import { summaryLayout, type SummaryLayout } from './state/summary-layout.ts'
@@ -15,6 +16,9 @@ export interface InputPlan {
   /** Null where it is not true; null for all events. */
   readonly where: Expression | null
   readonly type: ScalarType
+  /** Of decimals, with `scale`. */
+  readonly precision?: number
+  readonly scale?: number
   /** Null may stand there: all but a field that is never null, of events that are never corrected. */
   readonly nullable: boolean
   /** Some function needs Σx and Σx². */
@@ -32,6 +36,16 @@ export interface FeaturePlan {
   /** Index into `windows`. */
   readonly window: number
 }
+
+/** When the stored row of an entity is split (row-parts.ts); events. */
+export interface RowSplit {
+  /** Rows beyond it are a head and parts; below half of it they are one value again. At least twice `partEvents`. */
+  readonly splitEvents: number
+  readonly partEvents: number
+}
+
+/** row-parts.ts has the figures. */
+const rowSplit: RowSplit = { splitEvents: 512, partEvents: 256 }
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] }
 
@@ -53,13 +67,16 @@ export interface ViewPlan {
   readonly corrected: boolean
   readonly layout: RecordLayout
   readonly summary: SummaryLayout
+  /** Of 32 runs together. */
+  readonly node: SummaryLayout
+  readonly split: RowSplit
 }
 
 /** Functions and windows whose value depends on the order of events that happened and were known at the same moments. */
 const isOrdered = ({ aggregation, window }: FeatureDefinition): boolean =>
   ['first', 'last', 'lastN'].includes(aggregation.function) || window.kind === 'rows'
 
-export function planView(catalog: Catalog, name: string, historyMs: number): ViewPlan {
+export function planView(catalog: Catalog, name: string, historyMs: number, split = rowSplit): ViewPlan {
   const view = viewOf(catalog, name)
   const stream = streamOf(catalog, view.from)
   const inputs: (Mutable<InputPlan> & { readonly text: string })[] = []
@@ -84,7 +101,7 @@ export function planView(catalog: Catalog, name: string, historyMs: number): Vie
             expression,
             where,
             text,
-            type: typeOf(expression, stream.fields),
+            ...itemTypeOf(expression, stream.fields),
             nullable: corrected || where !== null || !isNeverNull(expression, stream.fields),
             moments: false,
             extremes: false,
@@ -124,7 +141,9 @@ export function planView(catalog: Catalog, name: string, historyMs: number): Vie
       corrected,
       identified,
     }),
-    summary: summaryLayout(planned),
+    summary: summaryLayout(planned, runLaneWords),
+    node: summaryLayout(planned, totalLaneWords),
+    split,
   }
 }
 

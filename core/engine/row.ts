@@ -6,13 +6,16 @@ import { offsetOfOrder, orderOf, partitionOfOrder, type RecordLayout } from './s
 import { ViewState, type EntityEvents } from './state/view-state.ts'
 
 /**
- * The packed row of (view, entity): its retained events in total order. Little-endian. The bytes depend on the events and
- * the definition alone, not on batches, restarts or order of arrival, so they are also the canonical form for digests.
+ * The packed row of (view, entity): its retained events in total order. Little-endian. The bytes of a whole row depend on
+ * the events and the definition alone, not on batches, restarts or order of arrival, so they are also the canonical form
+ * for digests. A row of many events is stored as a head and parts (row-parts.ts), which have the same layout; its canonical
+ * form is the whole row all the same.
  *
  *     0      1       2        4       8               16       24             32            40
- *     | form | -     | inputs | count | fingerprint   | base   | pruned       | pruned      | columns …
- *     | u8   | u8    | u16    | u32   | 8 bytes       | f64 ms | newest f64   | known f64   |
+ *     | form | kind  | inputs | count | fingerprint   | base   | pruned       | pruned      | of a head:  | columns …
+ *     | u8   | u8    | u16    | u32   | 8 bytes       | f64 ms | newest f64   | known f64   | directory   | of `count` events
  *
+ *     kind        0 whole row, 1 head, 2 part
  *     times       width u8 (4, 8), eventTime - base        unsigned integers or f64
  *     knowns      width u8 (4, 8), knownAt - eventTime     signed integers or f64
  *   where the view's layout has an order (state/record-layout.ts):
@@ -24,14 +27,15 @@ import { ViewState, type EntityEvents } from './state/view-state.ts'
  *     ids         f64 each;  hashes  u32 each;  ops  u8 each
  *     inputs      type u8, nulls u8 (1: a byte each follows), then
  *                   int32               width u8 (1, 2, 4), signed integers
- *                   float64, timestamp  f64;   int64  i64;   bool  u8
+ *                   float64, timestamp  f64;   int64, decimal  i64;   bool  u8
  *                   string              distinct u32, each: length u32, utf-8, in order of appearance; width u8, codes
  *
  * A null's value is written as 0. Without an order, events of the same two times are sorted by what the row says of them.
  * Another `form` is another format: the state is rebuilt.
  */
-export const rowFormat = 2
-const headerBytes = 40
+export const rowFormat = 3
+export const headerBytes = 40
+export const RowKind = { whole: 0, head: 1, part: 2 } as const
 const typeTags: Readonly<Record<ScalarType, number>> = {
   string: 1,
   bool: 2,
@@ -39,6 +43,7 @@ const typeTags: Readonly<Record<ScalarType, number>> = {
   int64: 4,
   float64: 5,
   timestamp: 6,
+  decimal: 7,
 }
 
 const utf8 = new TextEncoder()
@@ -46,7 +51,7 @@ const utf8 = new TextEncoder()
 const fromUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
 /** A cursor over growing bytes; one is reused for all rows. */
-class Writer {
+export class Writer {
   view = new DataView(new ArrayBuffer(1 << 16))
   at = 0
 
@@ -80,23 +85,47 @@ class Writer {
 
 const writer = new Writer()
 
-const fingerprintBytes = (plan: ViewPlan): Uint8Array =>
-  Uint8Array.from(Buffer.from(plan.fingerprint.slice(0, 16), 'hex'))
+const fingerprints = new WeakMap<ViewPlan, Uint8Array>()
 
-/** The events of one entity while its row is written: records in the order of the row, and their times. */
+function fingerprintBytes(plan: ViewPlan): Uint8Array {
+  let bytes = fingerprints.get(plan)
+  if (bytes === undefined)
+    fingerprints.set(plan, (bytes = Uint8Array.from(Buffer.from(plan.fingerprint.slice(0, 16), 'hex'))))
+  return bytes
+}
+
+const blockBytes = 1 << 18
+let block = new Uint8Array(0)
+let blockUsed = 0
+
+/** A copy that lies in memory shared with other rows: a buffer of its own costs more than a small row. */
+function keep(row: Uint8Array): Uint8Array {
+  if (row.length > blockBytes / 8) return row.slice()
+  if (blockUsed + row.length > block.length) {
+    block = new Uint8Array(blockBytes)
+    blockUsed = 0
+  }
+  const kept = block.subarray(blockUsed, blockUsed + row.length)
+  kept.set(row)
+  blockUsed += row.length
+  return kept
+}
+
+/** Events of one entity while they are written: records in the order of the row, and their times. */
 const listed = { records: new Int32Array(64), times: new Float64Array(64), knowns: new Float64Array(64), count: 0 }
 
-function list({ state, entity }: EntityEvents): typeof listed {
+function list({ state, entity }: EntityEvents, fromRun: number, toRun: number): typeof listed {
   const store = state.events
   const { stride } = store.layout
-  const count = store.count(entity)
+  let count = 0
+  for (let index = fromRun; index < toRun; index++) count += store.lengthOf(store.runAt(entity, index))
   if (count > listed.records.length) {
     listed.records = new Int32Array(count * 2)
     listed.times = new Float64Array(count * 2)
     listed.knowns = new Float64Array(count * 2)
   }
   let at = 0
-  for (let index = 0; index < store.runsOf(entity); index++) {
+  for (let index = fromRun; index < toRun; index++) {
     const run = store.runAt(entity, index)
     const base = store.baseOf(run)
     const knownBase = store.knownBaseOf(run)
@@ -132,7 +161,7 @@ function compareInputs({ plan, tables, events: { words, longs, layout } }: ViewS
   for (let index = 0; index < plan.inputs.length; index++) {
     const at = layout.inputs[index] as number
     const { type } = plan.inputs[index] as InputPlan
-    if (type === 'float64' || type === 'timestamp' || type === 'int64') {
+    if (type === 'float64' || type === 'timestamp' || type === 'int64' || type === 'decimal') {
       // By bits: NaN has a place too.
       const x = longs[a * (stride >> 1) + at] as bigint
       const y = longs[b * (stride >> 1) + at] as bigint
@@ -149,29 +178,43 @@ function compareInputs({ plan, tables, events: { words, longs, layout } }: ViewS
   return 0
 }
 
-/** The row of an entity. The caller has pruned it. */
-export function encodeRow(events: EntityEvents): Uint8Array {
+/** The whole row of an entity. The caller has pruned it. */
+export const encodeRow = (events: EntityEvents): Uint8Array =>
+  encodeRuns(events, 0, events.state.events.runsOf(events.entity), RowKind.whole)
+
+/** The events of runs [fromRun, toRun) as a row of this kind; `between` writes what stands before the columns. */
+export function encodeRuns(
+  events: EntityEvents,
+  fromRun: number,
+  toRun: number,
+  kind: (typeof RowKind)[keyof typeof RowKind],
+  between: (writer: Writer) => void = () => {},
+): Uint8Array {
   const { state, entity } = events
   const { plan } = state
   const store = state.events
-  const { count, times } = list(events)
+  const { count, times } = list(events, fromRun, toRun)
   writer.at = 0
-  writer.reserve(headerBytes + 64 + count * (48 + plan.inputs.length * 10) + plan.inputs.length * 16)
+  writer.reserve(headerBytes)
   const base = count === 0 ? 0 : (times[0] as number)
+  // What was pruned is told by the row or its head: a part never changes.
+  const isPart = kind === RowKind.part
   writer.u8(rowFormat)
-  writer.u8(0)
+  writer.u8(kind)
   writer.u16(plan.inputs.length)
   writer.u32(count)
   writer.bytes(fingerprintBytes(plan))
   writer.f64(base)
-  writer.f64(store.prunedNewestMs(entity))
-  writer.f64(store.prunedKnownMs(entity))
+  writer.f64(isPart ? Number.NEGATIVE_INFINITY : store.prunedNewestMs(entity))
+  writer.f64(isPart ? Number.NEGATIVE_INFINITY : store.prunedKnownMs(entity))
+  between(writer)
+  writer.reserve(64 + count * (48 + plan.inputs.length * 10) + plan.inputs.length * 16)
   writeTimes(base)
   if (plan.layout.order >= 0) writeOrder(state)
   if (plan.layout.until >= 0) writeUntils(state)
   if (plan.layout.id >= 0) writeIds(state)
   for (let input = 0; input < plan.inputs.length; input++) writeInput(state, input)
-  return new Uint8Array(writer.view.buffer.slice(0, writer.at))
+  return keep(new Uint8Array(writer.view.buffer, 0, writer.at))
 }
 
 function writeTimes(base: number): void {
@@ -268,6 +311,7 @@ function writeInput(state: ViewState, input: number): void {
       for (let slot = 0; slot < count; slot++) writer.u8(words[(records[slot] as number) * stride + at] as number)
       return
     case 'int64':
+    case 'decimal':
       for (let slot = 0; slot < count; slot++) {
         writer.view.setBigInt64(writer.at, longs[(records[slot] as number) * half + at] as bigint, true)
         writer.at += 8
@@ -327,7 +371,7 @@ function writeStrings(
   for (let slot = 0; slot < count; slot++) writeCode(width, isNull(slot) ? 0 : (local.get(code(slot)) as number))
 }
 
-class Reader {
+export class Reader {
   readonly view: DataView
   readonly source: Uint8Array
   at = 0
@@ -368,18 +412,44 @@ export function decodeRow(plan: ViewPlan, row: Uint8Array, tables?: readonly (In
 
 /** `decodeRow` into an entity without events. */
 export function decodeInto(state: ViewState, entity: number, row: Uint8Array): void {
+  decoding(state, entity, row, RowKind.whole, (reader) => {
+    reader.at = 24
+    state.events.setPruned(entity, reader.f64(), reader.f64())
+    readEvents(reader, state, entity)
+  })
+}
+
+/** Reads a row of this kind, from behind its header on, into an entity, which is left without events if it is no such row. */
+export function decoding(
+  state: ViewState,
+  entity: number,
+  row: Uint8Array,
+  kind: (typeof RowKind)[keyof typeof RowKind],
+  read: (reader: Reader) => void,
+): void {
   const { plan } = state
   if (row[0] !== rowFormat)
     throw new FeatureStoreError(
       'FS_STATE_FORMAT',
       `a row of view ${plan.view.name} has format ${row[0]}, not ${rowFormat}`,
     )
+  const reader = new Reader(row)
+  reader.at = headerBytes
+  const corrupt = (what: string, cause?: unknown): FeatureStoreError =>
+    new FeatureStoreError('FS_ROW_CORRUPT', `a row of view ${plan.view.name} ${what}`, { cause })
   try {
-    decode(state, entity, row)
+    if (row[1] !== kind) throw corrupt(`is of kind ${row[1]}, not ${kind}`)
+    if (reader.view.getUint16(2, true) !== plan.inputs.length) throw corrupt('has another number of inputs')
+    const fingerprint = fingerprintBytes(plan)
+    if (!fingerprint.every((byte, index) => row[8 + index] === byte)) {
+      throw new FeatureStoreError('FS_STATE_FORMAT', `a row of view ${plan.view.name} was built for another definition`)
+    }
+    read(reader)
+    if (reader.at !== row.length) throw corrupt(`has ${row.length - reader.at} bytes too many`)
   } catch (error) {
     state.events.clear(entity)
     if (error instanceof FeatureStoreError) throw error
-    throw new FeatureStoreError('FS_ROW_CORRUPT', `a row of view ${plan.view.name} does not decode`, { cause: error })
+    throw corrupt('does not decode', error)
   }
 }
 
@@ -391,24 +461,19 @@ const columns = {
   records: new Int32Array(0),
 }
 
-function decode(state: ViewState, entity: number, row: Uint8Array): void {
+/**
+ * Reads the columns, which must follow, and puts their events behind those that the entity has, in runs of their own.
+ * Returns the index of the first of these runs.
+ */
+export function readEvents(reader: Reader, state: ViewState, entity: number): number {
   const { plan } = state
   const store = state.events
   const { layout } = store
-  const reader = new Reader(row)
-  reader.at = 2
   const corrupt = (what: string): FeatureStoreError =>
     new FeatureStoreError('FS_ROW_CORRUPT', `a row of view ${plan.view.name} ${what}`)
-  if (reader.u16() !== plan.inputs.length) throw corrupt('has another number of inputs')
-  const count = reader.u32()
-  if (count > row.length) throw corrupt(`counts ${count} events in ${row.length} bytes`)
-  const fingerprint = fingerprintBytes(plan)
-  if (!fingerprint.every((byte, index) => row[8 + index] === byte)) {
-    throw new FeatureStoreError('FS_STATE_FORMAT', `a row of view ${plan.view.name} was built for another definition`)
-  }
-  reader.at = 16
-  const base = reader.f64()
-  store.setPruned(entity, reader.f64(), reader.f64())
+  const count = reader.view.getUint32(4, true)
+  if (count > reader.source.length) throw corrupt(`counts ${count} events in ${reader.source.length} bytes`)
+  const base = reader.view.getFloat64(16, true)
   if (columns.times.length < count) {
     columns.times = new Float64Array(count * 2)
     columns.knowns = new Float64Array(count * 2)
@@ -422,15 +487,21 @@ function decode(state: ViewState, entity: number, row: Uint8Array): void {
   for (let slot = 0; slot < count; slot++)
     knowns[slot] = (times[slot] as number) + (delayWidth === 4 ? reader.u32() | 0 : reader.f64())
   if (layout.order >= 0) readOrder(reader, orders, count)
+  const runsBefore = store.runsOf(entity)
+  const countBefore = store.count(entity)
+  const lastLength = runsBefore === 0 ? 0 : store.lengthOf(store.runAt(entity, runsBefore - 1))
   // In the order of the row, so each event goes behind the others.
   for (let slot = 0; slot < count; slot++)
     store.insert(entity, times[slot] as number, knowns[slot] as number, orders[slot] as number)
-  if (store.count(entity) !== count) throw corrupt('counts wrongly')
+  if (store.count(entity) !== countBefore + count) throw corrupt('counts wrongly')
+  if (runsBefore > 0 && store.lengthOf(store.runAt(entity, runsBefore - 1)) > lastLength)
+    store.cutRun(entity, runsBefore - 1, lastLength)
   let at = 0
-  for (let index = 0; index < store.runsOf(entity); index++) {
+  for (let index = runsBefore; index < store.runsOf(entity); index++) {
     const run = store.runAt(entity, index)
     for (let place = 0; place < store.lengthOf(run); place++) records[at++] = store.record(run, place)
   }
+  if (at !== count) throw corrupt('has events out of order')
   clearNulls(store.words, layout, records, count)
   if (layout.until >= 0) {
     const width = reader.u8()
@@ -445,7 +516,7 @@ function decode(state: ViewState, entity: number, row: Uint8Array): void {
     for (let slot = 0; slot < count; slot++) store.words[(records[slot] as number) * stride + hash + 1] = reader.u8()
   }
   for (let input = 0; input < plan.inputs.length; input++) readInput(reader, state, input, records, count)
-  if (reader.at !== row.length) throw corrupt(`has ${row.length - reader.at} bytes too many`)
+  return runsBefore
 }
 
 function readOrder(reader: Reader, orders: Float64Array, count: number): void {
@@ -496,6 +567,7 @@ function readInput(reader: Reader, state: ViewState, input: number, records: Int
       for (let slot = 0; slot < count; slot++) words[(records[slot] as number) * stride + at] = reader.u8()
       return
     case 'int64':
+    case 'decimal':
       for (let slot = 0; slot < count; slot++) {
         longs[(records[slot] as number) * half + at] = reader.view.getBigInt64(reader.at, true)
         reader.at += 8

@@ -1,16 +1,12 @@
 import type { AsOf } from '../asof/visible.ts'
 import type { InputPlan } from './plan.ts'
 import { runMask, runShift, type EventStore } from './state/event-store.ts'
-import { addExtremes, addIntegers, isLive, live, liveRecords, present } from './state/live.ts'
-import { anchorOf, ensureSummary } from './state/summarise.ts'
-import { newestKnownAt, standingAt } from './state/summary-layout.ts'
-import type { Extremes, Tally } from './state/tally.ts'
-import type { FloatMoments } from './state/float-moments.ts'
+import { isLive, live, liveRecords, present } from './state/live.ts'
 import type { ViewState } from './state/view-state.ts'
 
 /**
- * Scans over the events [lo, hi) of one entity, cursors as in event-store.ts. What does not count as of K is passed over;
- * where a scan can use them, runs whose newest knownAt is at or before K are taken whole by their summaries.
+ * Scans over the events [lo, hi) of one entity, cursors as in event-store.ts, for what no summary tells. What does not
+ * count as of K is passed over.
  */
 
 /** Called for each run of [lo, hi) with the places that lie in it, in order; it ends early on true. */
@@ -94,111 +90,7 @@ export function sessionStart(
   return start
 }
 
-/** The summary of a run that lies whole in what is scanned and holds as of K; -1 otherwise. */
-function wholeSummary(state: ViewState, run: number, from: number, to: number, knownAsOfMs: number): number {
-  const store = state.events
-  if (from > 0 || to < store.lengthOf(run)) return -1
-  const summary = ensureSummary(state, run)
-  if (summary < 0) return -1
-  const at = summary * store.summaryStride
-  return (store.summaries[at + newestKnownAt] as number) <= knownAsOfMs ? at : -1
-}
-
-export function countLive(state: ViewState, entity: number, lo: number, hi: number, knownAsOfMs: number): number {
-  const store = state.events
-  let events = 0
-  forRuns(store, entity, lo, hi, (run, from, to) => {
-    const summary = wholeSummary(state, run, from, to, knownAsOfMs)
-    events +=
-      summary >= 0 ? (store.summaries[summary + standingAt] as number) : liveRecords(store, run, from, to, knownAsOfMs)
-  })
-  return events
-}
-
-/** Tallies an int32 or bool input of what counts in [lo, hi). */
-export function tallyInput(
-  tally: Tally,
-  state: ViewState,
-  entity: number,
-  input: number,
-  lo: number,
-  hi: number,
-  knownAsOfMs: number,
-): void {
-  tally.reset()
-  const store = state.events
-  const offset = state.plan.summary.tallies[input] as number
-  forRuns(store, entity, lo, hi, (run, from, to) => {
-    const summary = wholeSummary(state, run, from, to, knownAsOfMs)
-    if (summary >= 0) tally.merge(store.summaries, summary + offset)
-    else addIntegers(tally, store, input, present(store, input, liveRecords(store, run, from, to, knownAsOfMs)))
-    tally.carry()
-  })
-}
-
-/** Least and greatest of a float64 or timestamp input of what counts in [lo, hi). */
-export function findExtremes(
-  extremes: Extremes,
-  state: ViewState,
-  entity: number,
-  input: number,
-  lo: number,
-  hi: number,
-  knownAsOfMs: number,
-): void {
-  extremes.reset()
-  const store = state.events
-  const offset = state.plan.summary.extremes[input] as number
-  forRuns(store, entity, lo, hi, (run, from, to) => {
-    const summary = wholeSummary(state, run, from, to, knownAsOfMs)
-    if (summary >= 0) extremes.merge(store.summaries, summary + offset)
-    else addExtremes(extremes, store, input, present(store, input, liveRecords(store, run, from, to, knownAsOfMs)))
-  })
-}
-
-/** The first summary of a state chooses where its lanes lie: it is made before a total is begun, which must lie there too. */
-function chooseAnchor(
-  state: ViewState,
-  entity: number,
-  input: number,
-  lo: number,
-  hi: number,
-  knownAsOfMs: number,
-): void {
-  if (state.anchors[input] !== null) return
-  forRuns(state.events, entity, lo, hi, (run, from, to) => {
-    wholeSummary(state, run, from, to, knownAsOfMs)
-    return state.anchors[input] !== null
-  })
-}
-
-/** Σx, and Σx² if `squared`, of a float64 input of what counts in [lo, hi). */
-export function sumFloats(
-  moments: FloatMoments,
-  squared: boolean,
-  state: ViewState,
-  entity: number,
-  input: number,
-  lo: number,
-  hi: number,
-  knownAsOfMs: number,
-): void {
-  const store = state.events
-  const offset = state.plan.summary.lanes[input] as number
-  const at = store.layout.inputs[input] as number
-  const half = store.layout.stride >> 1
-  chooseAnchor(state, entity, input, lo, hi, knownAsOfMs)
-  moments.reset(squared, anchorOf(state, input))
-  forRuns(store, entity, lo, hi, (run, from, to) => {
-    const summary = wholeSummary(state, run, from, to, knownAsOfMs)
-    if (summary >= 0 && moments.mergeRun(store.summaries, summary + offset)) return
-    const found = present(store, input, liveRecords(store, run, from, to, knownAsOfMs))
-    const { floats } = store
-    for (let index = 0; index < found; index++) moments.add(floats[(live[index] as number) * half + at] as number)
-  })
-}
-
-/** Values of one input as people see them. */
+/** Values of one input as people see them, decimals unscaled. */
 type Item = string | boolean | number | bigint
 
 function itemOf(state: ViewState, input: number, record: number): Item {
@@ -209,6 +101,7 @@ function itemOf(state: ViewState, input: number, record: number): Item {
     case 'timestamp':
       return floats[record * (layout.stride >> 1) + at] as number
     case 'int64':
+    case 'decimal':
       return longs[record * (layout.stride >> 1) + at] as bigint
     case 'bool':
       return words[record * layout.stride + at] === 1
@@ -298,7 +191,7 @@ export function distinctItems(
   return distinct
 }
 
-/** Sums and extremes of integers beyond what doubles carry; of int32 where there are too many for a tally. */
+/** Sums and extremes of integers beyond what doubles carry, and of unscaled decimals; of int32 where there are too many for a tally. */
 export interface BigTally {
   n: number
   sum: bigint

@@ -7,7 +7,16 @@ import type { Column, FieldType, ScalarType } from '../event/types.ts'
 import type { ColumnFunction } from '../expression/compile.ts'
 import { compileInput } from './compile-input.ts'
 import type { ViewPlan } from './plan.ts'
-import { decodeInto, encodeRow } from './row.ts'
+import {
+  decodeParted,
+  directoryOf,
+  encodeStored,
+  isHead,
+  pruneParted,
+  type Directory,
+  type PartWrites,
+} from './row-parts.ts'
+import { decodeInto } from './row.ts'
 import { runLength } from './state/event-store.ts'
 import { EntityTable, Flag } from './state/entity-table.ts'
 import { contentHashes, idsOf, settle } from './state/identity.ts'
@@ -24,6 +33,8 @@ export interface MissingRow {
   readonly table: string
   readonly key: Uint8Array
   readonly shard: number
+  /** Name of the part that is asked for, null for the row or its head. */
+  readonly part: number | null
   readonly of: number | ChangelogRow
 }
 
@@ -32,10 +43,27 @@ export interface ChangedRow {
   readonly shard: number
   readonly key: Uint8Array
   readonly row: Uint8Array
+  readonly parts?: PartWrites
 }
+
+/** A head whose parts are not all here yet. */
+interface Loading {
+  readonly row: Uint8Array
+  readonly names: readonly number[]
+  readonly parts: Map<number, Uint8Array>
+}
+
+/** About what a part's entry takes in memory. */
+const entryBytes = 120
 
 /** Where the online store keeps the versions of a changelog's rows for a view. No view is called so. */
 export const changelogTable = (view: string): string => `${view}#rows`
+
+/**
+ * Values of `entity` may differ from as known at `knownMs` on, at every T after `timeMs`. `isEvent`: since an insert or
+ * upsert with that event time came; else one was taken back.
+ */
+export type ChangeListener = (entity: number, timeMs: number, knownMs: number, isEvent: boolean) => void
 
 /**
  * The state of one view in memory: a cache of its online rows. Batches of events go in, changed rows come out.
@@ -56,10 +84,17 @@ export class ViewEngine {
   #state: ViewState
   #entities: EntityTable
   #keys: KeyResolver
+  #versionNumbers = new Float64Array(0)
   #unloaded: number[] = []
+  readonly #loading = new Map<number, Loading>()
+  /** Of entities whose stored row is a head. */
+  readonly #directories = new Map<number, Directory>()
+  #entries = 0
   /** Changelog rows of the batch that was resolved last. */
   #rows: readonly (ChangelogRow | null)[] = []
   #changed: number[] = []
+  /** Told of each change as it is applied; null: nobody asks. */
+  onChange: ChangeListener | null = null
 
   constructor(plan: ViewPlan, shards: number, owned: ReadonlySet<number>) {
     this.plan = plan
@@ -89,7 +124,13 @@ export class ViewEngine {
 
   /** Bytes in use by events, entities and keys. */
   memoryBytes(): number {
-    return this.#state.events.bytes + this.#entities.bytes + this.#keys.bytes + (this.#versions?.bytes ?? 0)
+    return (
+      this.#state.events.bytes +
+      this.#entities.bytes +
+      this.#keys.bytes +
+      this.#entries * entryBytes +
+      (this.#versions?.bytes ?? 0)
+    )
   }
 
   /**
@@ -119,34 +160,81 @@ export class ViewEngine {
     this.#unloaded.push(entity)
   }
 
-  /** What must be loaded before `apply`; ask again after `load`, for a changelog's rows name further entities. */
+  /** What must be loaded before `apply`; ask again after `load`: heads have parts, and a changelog's rows name entities. */
   unloaded(): readonly MissingRow[] {
-    const missing = this.#unloaded.map((entity): MissingRow => ({
-      table: this.plan.view.name,
-      key: this.#entities.key(entity),
-      shard: this.#entities.shard(entity),
-      of: entity,
-    }))
+    const missing: MissingRow[] = []
+    for (const entity of this.#unloaded) {
+      const own = { table: this.plan.view.name, key: this.#entities.key(entity), shard: this.#entities.shard(entity) }
+      for (const part of this.#loading.get(entity)?.names ?? [null]) missing.push({ ...own, part, of: entity })
+    }
     for (const row of new Set(this.#rows))
       if (row !== null && !row.loaded)
-        missing.push({ table: changelogTable(this.plan.view.name), key: row.key, shard: row.shard, of: row })
+        missing.push({
+          table: changelogTable(this.plan.view.name),
+          key: row.key,
+          shard: row.shard,
+          part: null,
+          of: row,
+        })
     return missing
   }
 
-  /** Brings what was missing into memory; null: the store has no such row. */
+  /**
+   * Brings what was missing into memory; null: the store has no such row.
+   *
+   * Errors: FS_STATE_FORMAT; FS_ROW_CORRUPT, for a part that is not there too.
+   */
   load(missing: readonly MissingRow[], rows: readonly (Uint8Array | null)[]): void {
-    missing.forEach(({ of }, index) => {
+    missing.forEach(({ part, of }, index) => {
       const row = rows[index] ?? null
       if (typeof of === 'number') {
-        if (row !== null) decodeInto(this.#state, of, row)
-        this.#entities.set(of, Flag.loaded)
-        this.#entities.unset(of, Flag.listed)
+        if (part !== null && row !== null) this.#loading.get(of)?.parts.set(part, row)
+        else if (part === null) this.#loadRow(of, row)
         return
       }
       this.#versions?.load(of, row)
       this.#hold(of)
     })
+    for (const entity of new Set(
+      missing.flatMap(({ part, of }) => (part !== null && typeof of === 'number' ? [of] : [])),
+    ))
+      this.#loadParts(entity)
     this.#unloaded = this.#unloaded.filter((entity) => this.#entities.has(entity, Flag.listed))
+  }
+
+  #loadRow(entity: number, row: Uint8Array | null): void {
+    if (row !== null && isHead(row)) {
+      const names = directoryOf(this.plan, row).parts.map(({ name }) => name)
+      this.#loading.set(entity, { row, names, parts: new Map() })
+      if (names.length === 0) this.#loadParts(entity)
+      return
+    }
+    if (row !== null) decodeInto(this.#state, entity, row)
+    this.#setLoaded(entity)
+  }
+
+  #loadParts(entity: number): void {
+    const loading = this.#loading.get(entity)
+    if (loading === undefined) return
+    this.#loading.delete(entity)
+    // Nobody else writes this shard, so the parts are those of the head.
+    const directory = decodeParted(this.#state, entity, loading.row, (name) => loading.parts.get(name) ?? null)
+    if (directory === null)
+      throw new FeatureStoreError('FS_ROW_CORRUPT', `a part of a row of view ${this.plan.view.name} is lost or damaged`)
+    this.#setDirectory(entity, directory)
+    this.#setLoaded(entity)
+  }
+
+  #setLoaded(entity: number): void {
+    this.#entities.set(entity, Flag.loaded)
+    this.#entities.unset(entity, Flag.listed)
+    this.#newVersion(entity)
+  }
+
+  #setDirectory(entity: number, directory: Directory | null): void {
+    this.#entries += (directory?.parts.length ?? 0) - (this.#directories.get(entity)?.parts.length ?? 0)
+    if (directory === null) this.#directories.delete(entity)
+    else this.#directories.set(entity, directory)
   }
 
   keyOf(entity: number): Uint8Array {
@@ -157,6 +245,32 @@ export class ViewEngine {
   find(key: Uint8Array): number | null {
     const entity = this.#entities.find(key)
     return entity < 0 ? null : entity
+  }
+
+  /**
+   * A number for what an entity of this `state` is now: as long as `versions` has it there, its events are the same.
+   * For what is finished from them and kept.
+   */
+  keep(entity: number): number {
+    if (this.#versionNumbers.length < this.entityCount) {
+      const larger = new Float64Array(Math.ceil(this.entityCount * 1.25))
+      larger.set(this.#versionNumbers)
+      this.#versionNumbers = larger
+    }
+    this.#entities.set(entity, Flag.kept)
+    return this.#versionNumbers[entity] as number
+  }
+
+  /** By entity; those that nobody keeps anything of may lie beyond the end. Another array after any call. */
+  get versions(): Float64Array {
+    return this.#versionNumbers
+  }
+
+  /** Only where somebody keeps something of it. */
+  #newVersion(entity: number): void {
+    if (!this.#entities.has(entity, Flag.kept)) return
+    this.#entities.unset(entity, Flag.kept)
+    this.#versionNumbers[entity] = (this.#versionNumbers[entity] as number) + 1
   }
 
   isLoaded(entity: number): boolean {
@@ -218,11 +332,13 @@ export class ViewEngine {
         this.#applyVersion(row, entity, ops?.[row] === Op.delete, time, known, order)
         continue
       }
+      const flags = table.flags(entity)
       if (offset < (firsts[table.shard(entity)] as number)) continue
-      this.#mustBeLoaded(entity)
+      if ((flags & Flag.loaded) === 0) this.#mustBeLoaded(entity)
       const record = store.insert(entity, time, known, order)
       staging.copyTo(store.words, record, row)
-      this.#dirty(entity)
+      if ((flags & (Flag.dirty | Flag.kept)) !== Flag.dirty) this.#dirty(entity)
+      this.onChange?.(entity, time, known, ops?.[row] !== Op.retract)
       if (ids === null) continue
       store.floats[record * (layout.stride >> 1) + layout.until] = Number.NaN
       settle(store, entity, time, ids[row] as number, record, this.plan.stream.dedupeSpanMs as number, (at, of) =>
@@ -238,7 +354,7 @@ export class ViewEngine {
     const versions = this.#versions
     // A primary key that is too long is one that the view cannot take: the decoder has refused nulls.
     if (versions === null || changelogRow === null || changelogRow === undefined) return
-    const key = isDelete ? null : this.#entities.key(entity)
+    const key = isDelete ? null : this.#entities.key(entity).slice()
     const at = versions.add(changelogRow, { knownMs: known, order, timeMs: time, entity: key })
     const all = changelogRow.versions
     const offset = offsetOfOrder(order)
@@ -250,8 +366,11 @@ export class ViewEngine {
     const { layout } = store
     const record = store.insert(entity, time, known, order)
     this.#staging.copyTo(store.words, record, row)
-    store.floats[record * (layout.stride >> 1) + layout.until] = untilOf(known, all[at + 1])
+    const untilMs = untilOf(known, all[at + 1])
+    store.floats[record * (layout.stride >> 1) + layout.until] = untilMs
     this.#dirty(entity)
+    this.onChange?.(entity, time, known, true)
+    if (Number.isFinite(untilMs)) this.onChange?.(entity, time, untilMs, false)
   }
 
   /** The version counts until `untilMs`, when a record at `offset` of its partition took its place. */
@@ -264,9 +383,12 @@ export class ViewEngine {
     // Pruned, or not there yet where its row stands behind the changelog's: then it comes with its end.
     if (cursor < 0) return
     const at = store.recordAt(entity, cursor) * (store.layout.stride >> 1) + store.layout.until
+    const before = store.floats[at] as number
     store.floats[at] = untilMs > knownMs ? untilMs : Number.NEGATIVE_INFINITY
     store.touch(entity, cursor)
     this.#dirty(entity)
+    this.onChange?.(entity, timeMs, untilMs, false)
+    if (Number.isFinite(before)) this.onChange?.(entity, timeMs, before, false)
   }
 
   #mustBeLoaded(entity: number): void {
@@ -278,6 +400,7 @@ export class ViewEngine {
   }
 
   #dirty(entity: number): void {
+    this.#newVersion(entity)
     if (this.#entities.has(entity, Flag.dirty)) return
     this.#entities.set(entity, Flag.dirty)
     this.#changed.push(entity)
@@ -315,7 +438,7 @@ export class ViewEngine {
       }
   }
 
-  /** Rows changed since the last call, pruned and encoded. */
+  /** Rows changed since the last call, pruned and encoded; of split ones what must be written and dropped. */
   *takeChanged(): Generator<ChangedRow> {
     const state = this.#state
     const store = state.events
@@ -323,10 +446,13 @@ export class ViewEngine {
     const changed = this.#changed
     this.#changed = []
     for (const entity of changed) {
-      if (Number.isFinite(this.plan.retainMs)) store.prune(entity, store.newestMs(entity) - this.plan.retainMs)
+      const events = { state, entity }
+      if (Number.isFinite(this.plan.retainMs)) pruneParted(events, store.newestMs(entity) - this.plan.retainMs)
       this.#entities.unset(entity, Flag.dirty)
-      const shard = this.#entities.shard(entity)
-      yield { table, shard, key: this.#entities.key(entity), row: encodeRow({ state, entity }) }
+      const { row, parts, directory } = encodeStored(events, this.#directories.get(entity) ?? null, this.plan.split)
+      this.#setDirectory(entity, directory)
+      const own = { table, shard: this.#entities.shard(entity), key: this.#entities.key(entity), row }
+      yield parts === undefined ? own : { ...own, parts }
     }
     if (this.#versions === null) return
     for (const changedRow of this.#versions.takeChanged()) yield { table: changelogTable(table), ...changedRow }
@@ -340,9 +466,13 @@ export class ViewEngine {
     const store = this.#state.events
     const table = this.#entities
     this.#rows = []
+    this.#loading.clear()
     this.#versions?.evictClean()
     if (this.#changed.length === 0) {
       this.#unloaded = []
+      this.#versionNumbers = new Float64Array(0)
+      this.#directories.clear()
+      this.#entries = 0
       this.#state = new ViewState(this.plan)
       this.#entities = new EntityTable(this.#state.events, this.#shards)
       this.#keys = new KeyResolver(this.#entities, this.plan.view.keyFields, this.plan.keyTypes)
@@ -351,6 +481,8 @@ export class ViewEngine {
     for (let entity = 0; entity < store.entityCount; entity++) {
       if (table.has(entity, Flag.dirty) || !table.has(entity, Flag.loaded)) continue
       store.clear(entity)
+      this.#state.nodes.delete(entity)
+      this.#setDirectory(entity, null)
       table.unset(entity, Flag.loaded)
     }
   }

@@ -22,11 +22,48 @@ export function takeBelow(batch: EventBatch, end: number): EventBatch {
   }
 }
 
-const firstRows = (column: Column, count: number): Column =>
+/** The part of a batch from `start` on. Columns are views of the same memory. */
+export function takeFrom(batch: EventBatch, start: number): EventBatch {
+  if (batch.firstOffset >= start) return batch
+  let first = 0
+  while (first < batch.count && (batch.offsets[first] as number) < start) first++
+  return {
+    ...batch,
+    firstOffset: offsetOf(start),
+    count: batch.count - first,
+    offsets: batch.offsets.subarray(first),
+    eventTimes: batch.eventTimes.subarray(first),
+    knownAts: batch.knownAts.subarray(first),
+    columns: Object.fromEntries(
+      Object.entries(batch.columns).map(([name, column]) => [name, rowsOf(column, first, batch.count)]),
+    ),
+    ops: batch.ops === null ? null : batch.ops.subarray(first),
+    dead: batch.dead.filter((record) => record.offset >= start),
+  }
+}
+
+/** When the last record of a batch was known, -Infinity of an empty one. */
+export const lastKnownAt = ({ knownAts, count, dead }: EventBatch): number =>
+  Math.max(
+    count === 0 ? Number.NEGATIVE_INFINITY : (knownAts[count - 1] as number),
+    dead.at(-1)?.knownAt ?? Number.NEGATIVE_INFINITY,
+  )
+
+/** One past the last record of a batch that was known by `knownMs`. */
+export function endKnownBy({ firstOffset, nextOffset, offsets, knownAts, count, dead }: EventBatch, knownMs: number) {
+  let end: number = nextOffset
+  for (let row = count - 1; row >= 0 && (knownAts[row] as number) > knownMs; row--) end = offsets[row] as number
+  for (const { offset, knownAt } of dead) if (knownAt > knownMs && offset < end) end = offset
+  return offsetOf(Math.max(firstOffset, end))
+}
+
+const firstRows = (column: Column, count: number): Column => rowsOf(column, 0, count)
+
+const rowsOf = (column: Column, from: number, to: number): Column =>
   ({
     ...column,
-    values: column.values.subarray(0, count),
-    nulls: column.nulls === null ? null : column.nulls.subarray(0, count),
+    values: column.values.subarray(from, to),
+    nulls: column.nulls === null ? null : column.nulls.subarray(from, to),
   }) as Column
 
 /** Consecutive batches of one partition as one. Their string columns share a table (one decoder made them). */

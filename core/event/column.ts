@@ -1,4 +1,5 @@
-import type { Column, Scalar } from './types.ts'
+import { formatDecimal } from '../number/decimal.ts'
+import { tableText, type Column, type Scalar } from './types.ts'
 
 /** The value of one row of a column, as people write it. */
 export function scalarAt(column: Column, row: number): Scalar {
@@ -7,7 +8,9 @@ export function scalarAt(column: Column, row: number): Scalar {
     case 'bool':
       return column.values[row] === 1
     case 'string':
-      return column.table.strings[column.values[row] as number] as string
+      return tableText(column.table, column.values[row] as number)
+    case 'decimal':
+      return formatDecimal(column.values[row] as bigint, column.scale)
     default:
       return column.values[row] as number | bigint
   }

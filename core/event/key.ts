@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { FeatureStoreError } from '../errors.ts'
 import type { Scalar, ScalarType } from './types.ts'
 
@@ -20,12 +21,29 @@ const scratch = new DataView(new ArrayBuffer(8))
  * (a lone surrogate), or more than 1,024 bytes.
  */
 export function encodeKey(values: readonly Scalar[], types: readonly ScalarType[]): Uint8Array {
-  const parts: Uint8Array[] = []
-  types.forEach((type, index) => parts.push(encodeField(values[index] ?? null, type, types.length === 1)))
-  const key = parts.length === 1 ? (parts[0] as Uint8Array) : concat(parts)
+  const key = encodeFields(values, types)
   if (key.length > keyBytesMax)
     throw new FeatureStoreError('FS_ENTITY_INVALID', `a key of ${key.length} bytes is longer than ${keyBytesMax}`)
   return key
+}
+
+const digestBytes = 32
+
+/**
+ * The bytes that name a row of a changelog, however long its primary key is: those of `encodeKey` below 1,024 bytes, else
+ * exactly 1,024, of which the last are the SHA-256 of the whole. So no short key has the bytes of a long one.
+ *
+ * Errors: FS_ENTITY_INVALID as `encodeKey`, but for the length.
+ */
+export function encodeRowKey(values: readonly Scalar[], types: readonly ScalarType[]): Uint8Array {
+  const key = encodeFields(values, types)
+  if (key.length < keyBytesMax) return key
+  return concat([key.subarray(0, keyBytesMax - digestBytes), createHash('sha256').update(key).digest()])
+}
+
+function encodeFields(values: readonly Scalar[], types: readonly ScalarType[]): Uint8Array {
+  const parts = types.map((type, index) => encodeField(values[index] ?? null, type, types.length === 1))
+  return parts.length === 1 ? (parts[0] as Uint8Array) : concat(parts)
 }
 
 function encodeField(value: Scalar, type: ScalarType, alone: boolean): Uint8Array {

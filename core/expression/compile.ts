@@ -1,6 +1,8 @@
 import { scalarAt } from '../event/column.ts'
 import type { Column, ScalarType } from '../event/types.ts'
-import type { Expression } from './expression.ts'
+import { FeatureStoreError } from '../errors.ts'
+import { parseDecimal, powerOfTen } from '../number/decimal.ts'
+import type { ArithmeticOp, ComparisonOp, Expression } from './expression.ts'
 import { interpret } from './interpret.ts'
 import { typeOf, type FieldScope } from './types.ts'
 
@@ -13,7 +15,7 @@ type RowFunction = (row: number) => number
 
 /**
  * Compiles an expression over `scope` to a function of columns. Same values as `interpret`, row by row.
- * Numbers and bools run on float64 closures; expressions over strings fall back to the interpreter.
+ * Numbers and bools run on float64 closures, comparisons of decimals on their unscaled values; expressions over strings fall back to the interpreter.
  */
 export function compileExpression(expression: Expression, scope: FieldScope): ColumnFunction {
   const type = typeOf(expression, scope)
@@ -35,6 +37,8 @@ export function compileExpression(expression: Expression, scope: FieldScope): Co
   }
 }
 
+const numbers: ReadonlySet<ScalarType> = new Set(['bool', 'int32', 'float64', 'timestamp'])
+
 function onNumbers(expression: Expression, scope: FieldScope): boolean {
   switch (expression.kind) {
     case 'literal':
@@ -42,9 +46,10 @@ function onNumbers(expression: Expression, scope: FieldScope): boolean {
     case 'field': {
       const field = scope[expression.name]
       // A NaN that is a value could not be told from a null here.
-      return field !== undefined && field.type !== 'string' && field.type !== 'int64' && field.allowNonFinite !== true
+      return field !== undefined && numbers.has(field.type) && field.allowNonFinite !== true
     }
     case 'binary':
+      if (typeOf(expression.left, scope) === 'decimal' || typeOf(expression.right, scope) === 'decimal') return true
       return onNumbers(expression.left, scope) && onNumbers(expression.right, scope)
     case 'unary':
       return onNumbers(expression.of, scope)
@@ -56,6 +61,71 @@ function onNumbers(expression: Expression, scope: FieldScope): boolean {
 const finite = (value: number): number => (Number.isFinite(value) ? value + 0 : NaN)
 const truth = (value: boolean): number => (value ? 1 : 0)
 
+const columnOf = (side: Expression, columns: Columns): DecimalColumn | null => {
+  const column = side.kind === 'field' ? columns[side.name] : undefined
+  return column?.type === 'decimal' ? column : null
+}
+
+/** The sign of left - right by row, NaN where one is null; null where neither side is a decimal. */
+function decimalOrder(left: Expression, right: Expression, columns: Columns): RowFunction | null {
+  const sides = [left, right].map((side) => ({
+    column: columnOf(side, columns),
+    literal: side.kind === 'literal' ? parseDecimal(String(side.value)) : null,
+  })) as [DecimalSide, DecimalSide]
+  if (sides[0].column === null && sides[1].column === null) return null
+  const scale = Math.max(...sides.map(({ column, literal }) => column?.scale ?? literal?.scale ?? 0))
+  const [l, r] = sides.map((side) => unscaledAt(side, scale)) as [UnscaledFunction, UnscaledFunction]
+  return (row) => {
+    const a = l(row)
+    const b = r(row)
+    return a === null || b === null ? NaN : a < b ? -1 : a > b ? 1 : 0
+  }
+}
+
+type DecimalColumn = Extract<Column, { type: 'decimal' }>
+interface DecimalSide {
+  readonly column: DecimalColumn | null
+  readonly literal: ReturnType<typeof parseDecimal>
+}
+type UnscaledFunction = (row: number) => bigint | null
+
+function unscaledAt({ column, literal }: DecimalSide, scale: number): UnscaledFunction {
+  if (column === null) {
+    const value = literal === null ? null : literal.unscaled * powerOfTen(scale - literal.scale)
+    return () => value
+  }
+  const { values, nulls } = column
+  const factor = powerOfTen(scale - column.scale)
+  const value =
+    factor === 1n ? (row: number) => values[row] as bigint : (row: number) => (values[row] as bigint) * factor
+  return nulls === null ? value : (row) => (nulls[row] === 1 ? null : value(row))
+}
+
+function comparison(op: ArithmeticOp | ComparisonOp, order: RowFunction): RowFunction {
+  const test = (holds: (sign: number) => boolean): RowFunction => {
+    return (row) => {
+      const sign = order(row)
+      return Number.isNaN(sign) ? NaN : truth(holds(sign))
+    }
+  }
+  switch (op) {
+    case 'gt':
+      return test((sign) => sign > 0)
+    case 'gte':
+      return test((sign) => sign >= 0)
+    case 'lt':
+      return test((sign) => sign < 0)
+    case 'lte':
+      return test((sign) => sign <= 0)
+    case 'eq':
+      return test((sign) => sign === 0)
+    case 'ne':
+      return test((sign) => sign !== 0)
+    default:
+      throw new FeatureStoreError('FS_INTERNAL', `${op} over decimals`)
+  }
+}
+
 function bind(expression: Expression, columns: Columns): RowFunction {
   switch (expression.kind) {
     case 'literal': {
@@ -63,12 +133,14 @@ function bind(expression: Expression, columns: Columns): RowFunction {
       return () => value
     }
     case 'field': {
-      const column = columns[expression.name] as Exclude<Column, { type: 'int64' }>
+      const column = columns[expression.name] as Exclude<Column, { type: 'int64' | 'decimal' }>
       const { values, nulls } = column
       if (nulls === null) return (row) => values[row] as number
       return (row) => (nulls[row] === 1 ? NaN : (values[row] as number))
     }
     case 'binary': {
+      const decimals = decimalOrder(expression.left, expression.right, columns)
+      if (decimals !== null) return comparison(expression.op, decimals)
       const left = bind(expression.left, columns)
       const right = bind(expression.right, columns)
       const compare =

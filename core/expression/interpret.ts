@@ -1,4 +1,5 @@
 import type { Scalar } from '../event/types.ts'
+import { compareDecimals } from '../number/decimal.ts'
 import type { Expression, UnaryOp, VariadicOp, ArithmeticOp, ComparisonOp } from './expression.ts'
 
 /** The plain meaning of an expression for one event. The compiled form is tested equal to it. */
@@ -23,8 +24,14 @@ export function interpret(expression: Expression, field: (name: string) => Scala
 /** A float64 result: -0 is +0, and what is not finite is null. */
 export const finiteOrNull = (value: number): number | null => (Number.isFinite(value) ? value + 0 : null)
 
+/** Text is ordered as decimals alone; equal ones are equal texts. */
+const compared = (op: ArithmeticOp | ComparisonOp, order: number): boolean =>
+  op === 'gt' ? order > 0 : op === 'gte' ? order >= 0 : op === 'lt' ? order < 0 : order <= 0
+
 function binary(op: ArithmeticOp | ComparisonOp, left: Scalar, right: Scalar): Scalar {
   if (left === null || right === null) return null
+  if (typeof left === 'string' && op !== 'eq' && op !== 'ne')
+    return compared(op, compareDecimals(left, right as string))
   const l = left as number
   const r = right as number
   switch (op) {

@@ -19,6 +19,12 @@ export interface RowWrite {
   /** Canonical entity key, at most 1,024 bytes. */
   readonly key: Uint8Array
   readonly row: Uint8Array
+  /** Values beside the row that hold parts of it; a row that has none needs nothing here. */
+  readonly parts?: {
+    readonly put: readonly { readonly name: number; readonly bytes: Uint8Array }[]
+    /** Names that were put with earlier flushes; none of them is put by this one. */
+    readonly drop: readonly number[]
+  }
 }
 
 export interface ShardFlush {
@@ -54,6 +60,10 @@ export interface RowRead {
  * - fenced when the lease is not the newest; gap when `from` is not where the shard stands; already-applied when it
  *   stands at `to`. So a flush that is sent again is harmless.
  * - A read sees each shard's rows at exactly the position that it returns.
+ * - Parts of a row are put and dropped in the same atomic flush as the row. A part lives until it is dropped, whatever
+ *   becomes of the row; who wrote the row knows its parts (core/engine/row-parts.ts).
+ * - A dropped part may stay readable for a while, and rows and parts are read one after the other: a reader that misses
+ *   a part reads the row again.
  * - A dead letter is kept once per (scope, stream, partition, offset).
  * A store holds one *generation* (the fingerprint of the projection that built it); rows of another are never seen.
  */
@@ -64,9 +74,18 @@ export interface OnlineStore {
   ): Promise<readonly { readonly lease: ShardLease; readonly position: ShardPosition | null }[]>
   apply(flushes: readonly ShardFlush[]): Promise<readonly FlushOutcome[]>
   read(view: string, shards: readonly number[], keys: readonly Uint8Array[]): Promise<RowRead>
+  /**
+   * Parts of one row, by the order asked: u32 names. Null for one that is not there, or that fails its checksum.
+   */
+  readParts(
+    view: string,
+    shard: number,
+    key: Uint8Array,
+    names: readonly number[],
+  ): Promise<readonly (Uint8Array | null)[]>
   /** Positions of shards, by the order asked. */
   positions(shards: readonly number[]): Promise<readonly (ShardPosition | null)[]>
-  /** Every row of a view, ordered by key bytes within a shard, shards ascending. */
+  /** Every row of a view without its parts, ordered by key bytes within a shard, shards ascending. */
   scan(view: string): AsyncIterable<{ readonly shard: number; readonly key: Uint8Array; readonly row: Uint8Array }>
   deadLetters(): AsyncIterable<DeadLetter>
 }

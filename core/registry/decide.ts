@@ -111,6 +111,8 @@ function checkStreamChange(before: StreamDefinition, after: StreamDefinition): v
 const isWidening = (before: FieldType, after: FieldType): boolean =>
   (before.type === after.type || (before.type === 'int32' && after.type === 'int64')) &&
   (before.nullable !== true || after.nullable === true) &&
+  before.scale === after.scale &&
+  (before.precision ?? 0) <= (after.precision ?? 0) &&
   (before.allowNonFinite !== true || after.allowNonFinite === true)
 
 /**

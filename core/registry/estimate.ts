@@ -73,16 +73,13 @@ export interface EstimateLimits {
 export const estimateLimits: EstimateLimits = { entityEventsMax: 1_000_000, entityBytesMax: 64 * 2 ** 20 }
 
 // Bytes of the layouts (core/README.md says them in words); within a quarter of what a heap or a store shows.
-/** In memory: an int32 time delta and an int32 knownAt delta. */
-const memoryEventBytes = 4 + 4
-/** In memory: one aggregated field, at the width of a float64. */
-const memoryInputBytes = 8
-/** An event's share of its run's summary: newest knownAt, run bounds, and six float64 for each summarised input. */
+/** In memory: records as state/record-layout.ts has them; segments of 8 are half empty at the end of a run. */
+const segmentSlack = 4
+/** Of each run: its header, and its summary. */
 const runEvents = 64
-const runBytes = 32
-const runInputBytes = 48
-/** In memory: key, maps and the object of an entity. Stored: key, header of the row and page overhead. */
-const memoryEntityBytes = 100
+const runBytes = 64
+/** In memory: header of an entity, its key and its place in indexes, a short run. Stored: key, header, page overhead. */
+const memoryEntityBytes = 200
 const storedEntityBytes = 100
 /** Stored (engine/row.ts): time, knownAt and offset of four bytes each; the partition where there are several. */
 const storedEventBytes = 12
@@ -94,6 +91,7 @@ const storedInputBytes: Readonly<Record<ScalarType, number>> = {
   int64: 8,
   float64: 8,
   timestamp: 8,
+  decimal: 8,
 }
 
 const readStepsSmall = 1_000
@@ -125,16 +123,9 @@ export function estimateView(
   if (known === null)
     return { view, entities: null, total: null, hottest: null, readSteps: null, readCost: null, warnings }
   const entities = entitiesOf(known)
-  const reachMs = heldMs(plan)
-  const summaries = summariesKept(plan, known)
-  const hottest = heldOf(plan, inReach(known.hottestEvents, known.spanMs, reachMs), 1, summaries)
-  const total = heldOf(
-    plan,
-    // The newest event of an entity is never pruned, however old it is.
-    Math.max(entities, inReach(known.events, known.spanMs, reachMs)),
-    entities,
-    Math.min(known.events, summaries * entities),
-  )
+  const hottest = heldOf(plan, inReach(known.hottestEvents, known.spanMs, plan.retainMs), 1)
+  // The newest event of an entity is never pruned, however old it is.
+  const total = heldOf(plan, Math.max(entities, inReach(known.events, known.spanMs, plan.retainMs)), entities)
   const readSteps = Math.round(readStepsOf(plan, known))
   const readCost = readSteps <= readStepsSmall ? 'small' : readSteps <= readStepsMedium ? 'medium' : 'large'
   return { view, entities, total, hottest, readSteps, readCost, warnings }
@@ -166,37 +157,22 @@ type Coarse = Sliding & { readonly resolutionMs: number }
 const isCoarse = (window: WindowDefinition): window is Coarse =>
   window.kind === 'sliding' && window.resolutionMs !== undefined
 
-/** How far back whole events are kept: windows with a resolution keep summaries behind the newest interval. */
-function heldMs({ windows, view, reachMs, retainMs }: ViewPlan): number {
-  const exact = windows.map((window) => (isCoarse(window) ? window.resolutionMs : windowReachMs(window, view.ttlMs)))
-  return Math.max(...exact) + (Number.isFinite(retainMs) ? retainMs - reachMs : 0)
-}
-
-/** Summaries of the windows with a resolution, of one entity. */
-const summariesKept = ({ windows, view }: ViewPlan, { hottestEvents, spanMs }: ViewSample): number =>
-  windows.filter(isCoarse).reduce((sum, window) => {
-    const reachMs = windowReachMs(window, view.ttlMs)
-    return sum + Math.min(inReach(hottestEvents, spanMs, reachMs), Math.ceil(reachMs / window.resolutionMs))
-  }, 0)
-
-const isSummarised = ({ type, extremes }: InputPlan): boolean =>
-  type === 'int32' || type === 'bool' || ((type === 'float64' || type === 'timestamp') && extremes)
-
-function heldOf(plan: ViewPlan, events: number, entities: number, summaries: number): Held {
-  const summaryBytes = runBytes + runInputBytes * plan.inputs.filter(isSummarised).length
-  const memory = memoryEventBytes + memoryInputBytes * plan.inputs.length + summaryBytes / runEvents
+function heldOf(plan: ViewPlan, events: number, entities: number): Held {
+  const summaryBytes = runBytes + plan.summary.stride * 8
+  const recordBytes = plan.layout.stride * 4
+  const memory = recordBytes * (1 + segmentSlack / runEvents) + summaryBytes / runEvents
   const stored =
     storedEventBytes +
     (plan.stream.partitions > 1 ? storedPartitionBytes : 0) +
     plan.inputs.reduce((sum, { type }) => sum + storedInputBytes[type], 0)
   return {
     events: Math.round(events),
-    memoryBytes: Math.round(events * memory + summaries * summaryBytes + entities * memoryEntityBytes),
-    storedBytes: Math.round(events * stored + summaries * summaryBytes + entities * storedEntityBytes),
+    memoryBytes: Math.round(events * memory + entities * memoryEntityBytes),
+    storedBytes: Math.round(events * stored + entities * storedEntityBytes),
   }
 }
 
-/** Functions that a run's summary answers; of float64 their sums are taken from the events. */
+/** Functions that a run's summary answers; of int64 they are taken from the events. */
 const merged: ReadonlySet<string> = new Set(['count', 'sum', 'mean', 'variance', 'stddev', 'share', 'min', 'max'])
 const nearest: ReadonlySet<string> = new Set(['first', 'last', 'lastN'])
 
@@ -210,7 +186,7 @@ function readStepsOf(plan: ViewPlan, sample: ViewSample): number {
     const key = `${window}/${input}/${nearest.has(aggregation.function) ? 'nearest' : ''}`
     const own = nearest.has(aggregation.function)
       ? Math.min(events, aggregation.n ?? 1)
-      : input < 0 || (merged.has(aggregation.function) && answeredByRuns(plan.inputs[input], aggregation.function))
+      : input < 0 || (merged.has(aggregation.function) && answeredByRuns(plan.inputs[input]))
         ? runs
         : events
     steps.set(key, Math.max(own, steps.get(key) ?? 0))
@@ -218,16 +194,14 @@ function readStepsOf(plan: ViewPlan, sample: ViewSample): number {
   return [...steps.values()].reduce((sum, own) => sum + own, 0)
 }
 
-function answeredByRuns(input: InputPlan | undefined, name: string): boolean {
-  if (input === undefined) return true
-  if (input.type === 'int32' || input.type === 'bool') return true
-  return (name === 'min' || name === 'max') && isSummarised(input)
+function answeredByRuns(input: InputPlan | undefined): boolean {
+  return input !== undefined && input.type !== 'int64'
 }
 
 function eventsIn(window: WindowDefinition, { view }: ViewPlan, { hottestEvents, spanMs }: ViewSample): number {
   const events = inReach(hottestEvents, spanMs, windowReachMs(window, view.ttlMs))
   if (window.kind === 'rows') return Math.min(events, window.count)
-  return isCoarse(window) ? Math.min(events, windowReachMs(window, view.ttlMs) / window.resolutionMs) : events
+  return events
 }
 
 function warningOf(
@@ -242,7 +216,7 @@ function warningOf(
   if (sample === null || isCoarse(window)) return []
   const now = inReach(sample.hottestEvents, sample.spanMs, reachMs)
   const events = inReachLater(sample, reachMs)
-  const bytes = heldOf(plan, events, 0, 0).memoryBytes
+  const bytes = heldOf(plan, events, 0).memoryBytes
   if (events <= limits.entityEventsMax && bytes <= limits.entityBytesMax) return []
   const holds =
     events > now * 1.01
@@ -251,7 +225,8 @@ function warningOf(
   const fitting = window.kind === 'sliding' || window.kind === 'tumbling' ? resolutionFor(window.spanMs) : null
   const summaries = fitting === null ? null : Math.ceil(reachMs / fitting)
   const resolution = fitting === null ? null : durationText(fitting)
-  const fit = `resolution '${resolution}' would keep about ${countText(summaries ?? 0)} summaries`
+  // Said as it is: until events behind the longest exact window are let go, a resolution saves none.
+  const fit = `resolution '${resolution}' needs about ${countText(summaries ?? 0)} summaries (this version keeps the events beside them)`
   const way =
     fitting === null
       ? `a shorter ${window.kind === 'series' ? 'series' : 'ttl'} would hold fewer`

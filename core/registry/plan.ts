@@ -1,5 +1,5 @@
 import { fieldsReadBy, type Catalog } from '../definition/catalog.ts'
-import { durationText, expressionText, featureText, typeText, windowText } from '../definition/format.ts'
+import { durationText, expressionText, featureText, historyText, typeText, windowText } from '../definition/format.ts'
 import {
   referenceText,
   type Definition,
@@ -204,7 +204,7 @@ function partsOf(catalog: Catalog, definition: Definition): Part[] {
     case 'stream':
       return [
         setting('eventTime', definition.eventTime),
-        ...correctionParts(definition, setting),
+        ...correctionTexts(definition).flatMap(([name, text]) => (text === null ? [] : [setting(name, text)])),
         setting('importKnownAt', definition.importKnownAt === null ? 'none' : expressionText(definition.importKnownAt)),
         ...Object.entries(definition.fields).map(field),
         ...description,
@@ -244,15 +244,12 @@ function partsOf(catalog: Catalog, definition: Definition): Part[] {
   }
 }
 
-/** How records of a stream take back others; nothing where they do not. */
-const correctionParts = (
-  { id, dedupeSpanMs, primaryKey, op }: StreamDefinition,
-  part: (name: string, text: string) => Part,
-): Part[] => [
-  ...(id === undefined ? [] : [part('id', id)]),
-  ...(dedupeSpanMs === undefined ? [] : [part('dedupeSpan', durationText(dedupeSpanMs))]),
-  ...(primaryKey === undefined ? [] : [part('primaryKey', primaryKey.join(', '))]),
-  ...(op === undefined ? [] : [part('op', op)]),
+/** How records of a stream take back others; null for what it does not declare. */
+const correctionTexts = ({ id, dedupeSpanMs, primaryKey, op }: StreamDefinition): [string, string | null][] => [
+  ['id', id ?? null],
+  ['dedupeSpan', dedupeSpanMs === undefined ? null : durationText(dedupeSpanMs)],
+  ['primaryKey', primaryKey?.join(', ') ?? null],
+  ['op', op ?? null],
 ]
 
 /** What holds for all features of a view, with what it takes from its stream and entity. */
@@ -267,12 +264,13 @@ function viewSettings(catalog: Catalog, view: ViewDefinition): Part[] {
     setting('ttl', span(view.ttlMs)),
     setting('lateness', span(view.latenessMs)),
     setting('maxAhead', span(view.maxAheadMs)),
+    setting('history', historyText(view)),
     ...zoneData(view),
     ...(stream === undefined
       ? []
       : [
           { group: 'upstream' as const, name: 'eventTime', text: stream.eventTime },
-          ...correctionParts(stream, (name, text) => ({ group: 'upstream', name, text })),
+          ...correctionTexts(stream).map(([name, text]): Part => ({ group: 'upstream', name, text: text ?? 'none' })),
           ...fieldsReadBy(view, stream).flatMap((name): Part[] => {
             const type = stream.fields[name]
             return type === undefined ? [] : [{ group: 'upstream', name: `field ${name}`, text: typeText(type) }]

@@ -135,10 +135,10 @@ export function dayStart(zone: Zone, day: number): number {
 
 /**
  * Start of the interval of `days` local dates, counted from 1970-01-01, that an instant lies in, or of the interval
- * `back` before it. Intervals are cut where they begin (`dayStart`), so clocks that are put back over midnight repeat a
+ * `back` before it (-1: behind it). Intervals are cut where they begin (`dayStart`), so clocks that are put back over midnight repeat a
  * piece of the old date within the new one's interval.
  */
-export function intervalStart(zone: Zone, atMs: number, days: number, back: 0 | 1): number {
+export function intervalStart(zone: Zone, atMs: number, days: number, back: 0 | 1 | -1): number {
   let interval = Math.floor(localDay(zone, atMs) / days)
   while (dayStart(zone, (interval + 1) * days) <= atMs) interval++
   return dayStart(zone, (interval - back) * days)

@@ -1,5 +1,7 @@
 import {
   carriesValue,
+  listOf,
+  scalarOf,
   type FeatureColumn,
   type ListValues,
   type ScalarValues,
@@ -26,7 +28,7 @@ export const rowCountOf = (column: FileColumn): number =>
   column.type === 'list' ? column.ends.length : column.values.length
 
 export const valueTypeOf = (column: FileColumn): ValueType =>
-  column.type === 'list' ? { kind: 'list', of: column.items.type } : { kind: 'scalar', type: column.type }
+  column.type === 'list' ? listOf(column.items) : scalarOf(column)
 
 /** A column as a file holds it: statuses become nulls, strings become codes. */
 export function fileColumn(column: FileColumn | FeatureColumn): FileColumn {

@@ -11,7 +11,7 @@ import { fileColumn, listStart, rowCountOf, valueTypeOf, type ListColumn, type N
  *     header   JSON ["tidemark-content-1", rows, [[name, type] ...]], 00
  *     column   for each block of 65,536 rows: a byte a row (1: null), then the values that are not null
  *
- *     float64 8 bytes (one NaN, one zero) | timestamp, int64 8 bytes | int32 4 bytes | bool 1 byte
+ *     float64 8 bytes (one NaN, one zero) | timestamp, int64, decimal (unscaled) 8 bytes | int32 4 bytes | bool 1 byte
  *     string  length:u32, UTF-8           | list  length:u32, items                  all little-endian
  *
  *     a list with null items:  ~length:i32, a byte an item (1: null), then the items that are not null
@@ -120,6 +120,7 @@ function scalarWriter(column: ScalarValues | Exclude<Column, { type: 'string' }>
     case 'int32':
       return (row) => sink.int32(column.values[row] as number)
     case 'int64':
+    case 'decimal':
       return (row) => sink.int64(column.values[row] as bigint)
     case 'bool':
       return (row) => sink.byte(column.values[row] as number)

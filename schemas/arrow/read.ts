@@ -9,11 +9,13 @@ import {
   TimeUnit,
   Vector,
   type Data,
+  type Decimal,
   type Table,
 } from 'apache-arrow'
 import { FeatureStoreError } from '../../core/errors.ts'
 import type { ScalarValues } from '../../core/engine/feature-column.ts'
 import type { NullMask, ScalarType } from '../../core/event/types.ts'
+import { decimalDigitsMax, fitsPrecision, type DecimalShape } from '../../core/number/decimal.ts'
 import { floorDivide } from '../../core/number/floor-divide.ts'
 import { dayMs } from '../../core/time/time.ts'
 import { lz4Frame } from '../compression/lz4.ts'
@@ -35,7 +37,7 @@ export interface ArrowFile {
 /**
  * Reads an Arrow IPC file or stream: its buffers as they are, or compressed with lz4 or zstd.
  *
- * Types:  integers up to 32 bits to int32, uint32 and int64 to int64; floats to float64; bool; utf8, large utf8 and
+ * Types:  integers up to 32 bits to int32, uint32 and int64 to int64; floats to float64; decimals of up to 18 digits; bool; utf8, large utf8 and
  *         dictionaries of them to string; timestamps of any unit and dates to timestamp, in epoch milliseconds, cut off
  *         downwards; lists of these.
  * Errors: FS_FILE_INVALID for other bytes or other types.
@@ -113,6 +115,8 @@ function scalarsOf(name: string, chunks: readonly Data[], type: DataType): Scala
         values: DataType.isInt(type) && type.bitWidth === 64 ? copied(chunks, values) : widened(chunks, values),
       }
     }
+    case 'decimal':
+      return { type: kind, ...decimals(name, chunks, type as Decimal, count) }
     case 'float64':
       return { type: kind, values: floats(chunks, type, new Float64Array(count)) }
     case 'timestamp':
@@ -126,10 +130,37 @@ function kindOf(type: DataType): ScalarType | null {
     return type.bitWidth === 32 || type.isSigned ? 'int64' : null
   }
   if (DataType.isFloat(type)) return 'float64'
+  if (DataType.isDecimal(type)) return 'decimal'
   if (DataType.isBool(type)) return 'bool'
   if (DataType.isUtf8(type) || DataType.isLargeUtf8(type)) return 'string'
   if (DataType.isDictionary(type)) return kindOf(type.dictionary as DataType) === 'string' ? 'string' : null
   return DataType.isTimestamp(type) || DataType.isDate(type) ? 'timestamp' : null
+}
+
+/** Errors: FS_FILE_INVALID for a value of more than 18 digits, or of a negative scale. */
+function decimals(
+  name: string,
+  chunks: readonly Data[],
+  { scale, precision, bitWidth }: Decimal,
+  count: number,
+): DecimalShape & { readonly values: BigInt64Array } {
+  if (scale < 0 || scale > decimalDigitsMax)
+    throw invalid(name, `has ${scale} digits behind the point: 0 to 18 are read`)
+  const values = new BigInt64Array(count)
+  const width = bitWidth / 32
+  let row = 0
+  for (const chunk of chunks) {
+    const words = chunk.values as Uint32Array
+    for (let index = 0; index < chunk.length; index++, row++) {
+      if (!chunk.getValid(index)) continue
+      let value = BigInt((words[index * width + width - 1] as number) | 0)
+      for (let word = width - 2; word >= 0; word--)
+        value = (value << 32n) | BigInt(words[index * width + word] as number)
+      if (!fitsPrecision(value, decimalDigitsMax)) throw invalid(name, `has more than 18 digits in row ${row + 1}`)
+      values[row] = value
+    }
+  }
+  return { precision: Math.min(precision, decimalDigitsMax), scale, values }
 }
 
 type Numbers = Int32Array | BigInt64Array

@@ -2,6 +2,7 @@ import {
   Bool,
   type Data,
   type DataType,
+  Decimal,
   Field,
   Float64,
   Int32,
@@ -16,7 +17,9 @@ import {
   Utf8,
 } from 'apache-arrow'
 import { FeatureStoreError } from '../../core/errors.ts'
-import type { Column, NullMask, ScalarType } from '../../core/event/types.ts'
+import { itemOf, itemTypeOf, type ItemType } from '../../core/engine/feature-column.ts'
+import { shapeOf, type Column, type NullMask } from '../../core/event/types.ts'
+import type { DecimalShape } from '../../core/number/decimal.ts'
 import {
   fileColumn,
   listStart,
@@ -33,7 +36,7 @@ export const batchRows = 65_536
 /**
  * An Arrow IPC file ("Feather v2"), uncompressed, in record batches of 65,536 rows.
  *
- * Types:  timestamp is Timestamp(ms, UTC); every field is nullable; a null slot holds zeros.
+ * Types:  timestamp is Timestamp(ms, UTC), a decimal Decimal128 of its digits; every field is nullable; a null slot holds zeros.
  * Bytes:  equal columns and metadata give equal bytes: keys of metadata are sorted.
  * Errors: FS_INTERNAL if the columns have different lengths.
  */
@@ -67,11 +70,19 @@ const sortedMap = (record: Readonly<Record<string, string>>): Map<string, string
 
 function arrowType(column: FileColumn): DataType {
   const type = valueTypeOf(column)
-  return type.kind === 'scalar' ? scalarType(type.type) : new List(new Field('item', scalarType(type.of), true))
+  const scalar = scalarType(itemTypeOf(type))
+  return type.kind === 'scalar' ? scalar : new List(new Field('item', scalar, true))
 }
 
-function scalarType(type: ScalarType): DataType {
-  switch (type) {
+function decimalType(item: Partial<DecimalShape>): Decimal {
+  const { precision, scale } = shapeOf(item)
+  return new Decimal(scale, precision, 128)
+}
+
+function scalarType(item: ItemType): DataType {
+  switch (item.type) {
+    case 'decimal':
+      return decimalType(item)
     case 'float64':
       return new Float64()
     case 'timestamp':
@@ -134,6 +145,12 @@ function scalarData(column: Column, from: number, to: number): Data {
       return makeData({ type: new Int32(), ...shape, data: filled(column.values, nulls, from, to) })
     case 'int64':
       return makeData({ type: new Int64(), ...shape, data: filled(column.values, nulls, from, to) })
+    case 'decimal':
+      return makeData({
+        type: decimalType(column),
+        ...shape,
+        data: int128Of(filled(column.values, nulls, from, to)),
+      })
     case 'bool':
       return makeData({ type: new Bool(), ...shape, data: bitsOf(filled(column.values, nulls, from, to)) })
     case 'string': {
@@ -160,7 +177,7 @@ function listData(list: ListColumn, from: number, to: number): Data {
     for (let index = 0; index < size; index++) kept[at + index] = listStart(list, row) + index
   }
   const child = itemData(list, kept)
-  const type = new List(new Field('item', scalarType(list.items.type), true))
+  const type = new List(new Field('item', scalarType(itemOf(list.items)), true))
   return makeData({ type, length: to - from, nullCount, nullBitmap, valueOffsets, child })
 }
 
@@ -191,6 +208,12 @@ function itemData({ items, itemNulls }: ListColumn, indexes: Int32Array): Data {
         type: new Int64(),
         ...shape,
         data: gather(items.values, new BigInt64Array(length), indexes, nulls),
+      })
+    case 'decimal':
+      return makeData({
+        type: decimalType(items),
+        ...shape,
+        data: int128Of(gather(items.values, new BigInt64Array(length), indexes, nulls)),
       })
     case 'bool':
       return makeData({
@@ -228,6 +251,19 @@ function int64OfDoubles(values: Float64Array): BigInt64Array {
     halves[2 * row + 1] = high
   }
   return result
+}
+
+/** Integers of 64 bits as 128, four little-endian words each. */
+function int128Of(values: BigInt64Array): Uint32Array {
+  const halves = new Int32Array(values.buffer, values.byteOffset, values.length * 2)
+  const words = new Uint32Array(values.length * 4)
+  for (let row = 0; row < values.length; row++) {
+    const high = halves[2 * row + 1] as number
+    words[4 * row] = halves[2 * row] as number
+    words[4 * row + 1] = high
+    words[4 * row + 2] = words[4 * row + 3] = high >> 31
+  }
+  return words
 }
 
 function bitsOf(flags: Uint8Array): Uint8Array {

@@ -4,7 +4,7 @@ import { FeatureStoreError } from '../../core/errors.ts'
 import { type DeadRecord, type EventBatch } from '../../core/event/batch.ts'
 import { opNames } from '../../core/event/operation.ts'
 import { offset, type Offset } from '../../core/event/position.ts'
-import { type Column, type FieldType, type ScalarType, type StringTable } from '../../core/event/types.ts'
+import { type Column, type FieldType, type ScalarType, shapeOf, type StringTable } from '../../core/event/types.ts'
 import { type LogChunk } from '../../core/ports/event-log.ts'
 import { announcedRecords, RecordCursor } from '../recordbatch/walk.ts'
 import { StringInterner } from './intern.ts'
@@ -31,16 +31,20 @@ export interface StreamDecoderOptions {
   readonly schemas: (fingerprintHex: string) => AvroSchema | undefined
   /** Fields to make columns of; default all. The others are checked all the same. */
   readonly projection?: readonly string[]
+  /** A batch's arrays are those of the next one too: for a reader that is done with one before it asks for the next. */
+  readonly reuse?: boolean
 }
 
 export interface StreamDecoder {
   /**
    * The records of a chunk from offset `from` on, as columns. A record that does not decode or does not fit the stream
-   * is in `dead`. Arrays are the batch's own; string tables are the decoder's and grow.
+   * is in `dead`. Arrays are the batch's own, unless `reuse` says otherwise; string tables are the decoder's and grow.
    *
    * Errors: FS_LOG_CORRUPT when the chunk is broken.
    */
   decode(chunk: LogChunk, partition: number, epoch: number, from: Offset): EventBatch
+  /** Bytes of its string tables. */
+  readonly tableBytes: number
 }
 
 /** Rows to begin with where the chunk does not tell how many records it has. */
@@ -69,6 +73,8 @@ class Decoder implements StreamDecoder {
   private readonly ops: PlannedOps
   private readonly cursor = new RecordCursor()
   private readonly plans: Plan[] = []
+  /** The buffer of all batches, where they may share one. */
+  private used: RowBuffer | null = null
   /** Fingerprints without a schema; asked for again with the next chunk, since a schema may come later. */
   private unknown: Plan[] = []
 
@@ -98,6 +104,10 @@ class Decoder implements StreamDecoder {
       mayBeAbsent: kept && type.nullable !== true && !identity.has(name),
       strings: type.type === 'string' && projection.has(name) ? new StringInterner() : null,
     }))
+  }
+
+  get tableBytes(): number {
+    return this.fields.reduce((bytes, { strings }) => bytes + (strings?.memoryBytes ?? 0), 0)
   }
 
   decode(chunk: LogChunk, partition: number, epoch: number, from: Offset): EventBatch {
@@ -178,6 +188,14 @@ class Decoder implements StreamDecoder {
   }
 
   private newBuffer(rows: number): RowBuffer {
+    const used = this.used
+    if (used !== null) {
+      used.row = 0
+      used.problem = 0
+      used.nullSeen.fill(0)
+      if (rows > used.capacity) this.grow(used, Math.ceil(rows * 1.25))
+      return used
+    }
     const out: RowBuffer = {
       capacity: 0,
       row: 0,
@@ -191,6 +209,7 @@ class Decoder implements StreamDecoder {
       nullSeen: new Uint8Array(this.fields.length),
     }
     if (rows > 0) this.grow(out, Math.max(rows, rowsMin))
+    if (this.options.reuse === true) this.used = out
     return out
   }
 
@@ -227,7 +246,7 @@ class Decoder implements StreamDecoder {
       const nulls = out.nullSeen[index] === 1 ? (out.nulls[index]?.subarray(0, out.row) ?? null) : null
       const mask = nulls !== null && nulls.includes(1) ? nulls : null
       const values = out.values[index] ?? newValues(type.type, 0)
-      columns[name] = makeColumn(type.type, values, out.row, mask, strings)
+      columns[name] = makeColumn(type, values, out.row, mask, strings)
     })
     return columns
   }
@@ -244,7 +263,7 @@ const noSingleObject: Plan = {
 
 const hexOf = (half: number): string => (half >>> 0).toString(16).padStart(8, '0')
 
-/** int64 values are written as halves, two per row. */
+/** int64 and decimal values are written as halves, two per row. */
 function newValues(type: ScalarType, rows: number): Float64Array | Int32Array | Uint8Array {
   switch (type) {
     case 'float64':
@@ -254,6 +273,7 @@ function newValues(type: ScalarType, rows: number): Float64Array | Int32Array | 
     case 'string':
       return new Int32Array(rows)
     case 'int64':
+    case 'decimal':
       return new Int32Array(rows * 2)
     case 'bool':
       return new Uint8Array(rows)
@@ -261,12 +281,14 @@ function newValues(type: ScalarType, rows: number): Float64Array | Int32Array | 
 }
 
 function makeColumn(
-  type: ScalarType,
+  field: FieldType,
   all: Float64Array | Int32Array | Uint8Array,
   rows: number,
   nulls: Uint8Array | null,
   table: StringTable | null,
 ): Column {
+  const { type } = field
+  const longs = (): BigInt64Array => new BigInt64Array(all.buffer as ArrayBuffer, all.byteOffset, rows)
   switch (type) {
     case 'float64':
     case 'timestamp':
@@ -274,7 +296,9 @@ function makeColumn(
     case 'int32':
       return { type, values: (all as Int32Array).subarray(0, rows), nulls }
     case 'int64':
-      return { type, values: new BigInt64Array(all.buffer as ArrayBuffer, all.byteOffset, rows), nulls }
+      return { type, values: longs(), nulls }
+    case 'decimal':
+      return { type, ...shapeOf(field), values: longs(), nulls }
     case 'bool':
       return { type, values: (all as Uint8Array).subarray(0, rows), nulls }
     case 'string':

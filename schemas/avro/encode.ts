@@ -1,6 +1,14 @@
 import { FeatureStoreError, notYet } from '../../core/errors.ts'
-import { type Column, type Scalar, type StringTable } from '../../core/event/types.ts'
-import { type AvroField, type AvroSchema, type AvroType, singleObjectBytes, singleObjectHeader } from './schema.ts'
+import { type Column, type Scalar, scalarText, type StringTable } from '../../core/event/types.ts'
+import { type DecimalShape, unscaledOf } from '../../core/number/decimal.ts'
+import {
+  type AvroField,
+  type AvroNode,
+  type AvroSchema,
+  type AvroType,
+  singleObjectBytes,
+  singleObjectHeader,
+} from './schema.ts'
 
 export type FieldValues = Readonly<Record<string, Scalar | undefined>>
 export type FieldColumns = Readonly<Record<string, Column>>
@@ -17,7 +25,8 @@ const slabBytes = 64 * 1024
 const utf8 = new TextEncoder()
 
 /**
- * An encoder for a flat record of null, boolean, int, long, float, double and string, or unions of null with one.
+ * An encoder for a flat record of null, boolean, int, long, float, double, string and decimals (bytes, or
+ * a fixed of 8), or unions of null with one.
  * Every int64 is taken: as a bigint, or as a safe integer.
  *
  * Errors: FS_NOT_YET for another type; the encoder throws FS_EVENT_INVALID, naming the field, for a value that does not
@@ -73,7 +82,7 @@ interface FieldEncoder {
 }
 
 function compileField({ name, type }: AvroField): FieldEncoder {
-  const { base, nullBranch } = unwrap(name, type)
+  const { base, nullBranch, decimal } = unwrap(name, type)
   // Zigzag of the branch index: 0 for branch 0, 2 for branch 1.
   const nullTag = nullBranch * 2
   const valueTag = 2 - nullTag
@@ -84,14 +93,15 @@ function compileField({ name, type }: AvroField): FieldEncoder {
   const writeValue = (out: Writer, value: Scalar): void => {
     if (value === null) return writeNull(out)
     if (nullBranch >= 0) out.byte(valueTag)
-    writeScalar(out, name, base, value)
+    if (decimal !== null) writeDecimal(out, name, decimal, value)
+    else writeScalar(out, name, base, value)
   }
   return {
     name,
     writeValue,
     bind(column) {
       if (column === undefined) return writeNull
-      const write = bindColumn(name, base, column)
+      const write = decimal === null ? bindColumn(name, base, column) : bindDecimal(name, decimal, column)
       const { nulls } = column
       return (out, row) => {
         if (nulls !== null && nulls[row] === 1) return writeNull(out)
@@ -104,19 +114,50 @@ function compileField({ name, type }: AvroField): FieldEncoder {
 
 const encodable = new Set(['null', 'boolean', 'int', 'long', 'float', 'double', 'string'])
 
-function unwrap(name: string, type: AvroType): { readonly base: string; readonly nullBranch: 0 | 1 | -1 } {
-  if (typeof type === 'string' && encodable.has(type)) return { base: type, nullBranch: -1 }
+/** `size` of a fixed, null of bytes. */
+interface WrittenDecimal extends DecimalShape {
+  readonly size: number | null
+}
+
+interface Unwrapped {
+  readonly base: string
+  readonly nullBranch: 0 | 1 | -1
+  readonly decimal: WrittenDecimal | null
+}
+
+function unwrap(name: string, type: AvroType): Unwrapped {
+  if (typeof type === 'string' && encodable.has(type)) return { base: type, nullBranch: -1, decimal: null }
   if (Array.isArray(type)) {
     const branches = type as readonly AvroType[]
     const nullBranch = branches.indexOf('null')
     const other = branches[1 - nullBranch]
     if (branches.length === 2 && (nullBranch === 0 || nullBranch === 1) && other !== undefined && other !== 'null')
-      return { base: unwrap(name, other).base, nullBranch }
+      return { ...unwrap(name, other), nullBranch }
   } else if (typeof type === 'object') {
-    const { type: inner } = type as { readonly type: AvroType }
+    const { type: inner, logicalType, precision, scale = 0, size } = type as AvroNode
+    const whole = inner === 'bytes' || (inner === 'fixed' && size === 8)
+    if (logicalType === 'decimal' && whole && precision !== undefined)
+      return { base: inner, nullBranch: -1, decimal: { precision, scale, size: inner === 'fixed' ? 8 : null } }
     if (typeof inner === 'string') return unwrap(name, inner)
   }
   throw notYet(`writing the field ${name} of Avro type ${JSON.stringify(type)}`)
+}
+
+function writeDecimal(out: Writer, name: string, { size, ...shape }: WrittenDecimal, value: Scalar): void {
+  const unscaled = typeof value === 'string' ? unscaledOf(value, shape) : null
+  if (unscaled === null) throw wrong(name, `decimal(${shape.precision}, ${shape.scale})`, value)
+  out.decimal(Number(BigInt.asIntN(32, unscaled)), Number(unscaled >> 32n), size)
+}
+
+/** By its two halves, as int64. A column of fewer digits fits; whoever has more rescales or says so in the schema. */
+function bindDecimal(name: string, { precision, scale, size }: WrittenDecimal, column: Column): RowWriter {
+  if (column.type !== 'decimal' || column.scale !== scale || column.precision > precision)
+    throw new FeatureStoreError(
+      'FS_EVENT_INVALID',
+      `the field ${name} is decimal(${precision}, ${scale}), its column ${column.type === 'decimal' ? scalarText(column) : column.type}`,
+    )
+  const halves = new Int32Array(column.values.buffer, column.values.byteOffset, column.values.length * 2)
+  return (out, row) => out.decimal(halves[row * 2 + lowHalf] as number, halves[row * 2 + 1 - lowHalf] as number, size)
 }
 
 function writeScalar(out: Writer, name: string, base: string, value: string | boolean | number | bigint): void {
@@ -175,6 +216,9 @@ function bindColumn(name: string, base: string, column: Column): RowWriter {
       const bytesOf = stringBytes(name, column.table)
       return (out, row) => out.string(bytesOf(column.values[row] as number))
     }
+    case 'decimal':
+      // bindDecimal has those that fit.
+      break
   }
   throw new FeatureStoreError('FS_EVENT_INVALID', `the field ${name} is ${base}, its column ${column.type}`)
 }
@@ -262,6 +306,27 @@ class Writer {
     }
     slab[at++] = restLow
     this.at = at
+  }
+
+  /** An int64, its two halves big-endian: as fixed 8 bytes, or as a length and the fewest bytes. */
+  decimal(low: number, high: number, size: number | null): void {
+    this.reserve(9)
+    this.view.setInt32(this.at + 1, high)
+    this.view.setInt32(this.at + 5, low)
+    const { slab, at } = this
+    let first = 1
+    // A byte of nothing but the sign is left out where the next one has that sign too.
+    if (size === null)
+      for (; first < 8; first++) {
+        const sign = ((slab[at + first + 1] as number) << 24) >> 31
+        if (((slab[at + first] as number) << 24) >> 24 !== sign) break
+      }
+    const length = 9 - first
+    const start = size === null ? at + 1 : at
+    // Zigzag of a length below 64.
+    if (size === null) slab[at] = length * 2
+    slab.copyWithin(start, at + first, at + 9)
+    this.at = start + length
   }
 
   float(value: number): void {

@@ -3,33 +3,83 @@ import { type StringTable } from '../../core/event/types.ts'
 
 const slotsMin = 1024
 const arenaBytesMin = 16 * 1024
+const slotWords = 4
+/** Strings up to this long lie in their slot. */
+const shortMax = 8
+const isLong = 15
 
 /**
  * Codes for strings by their UTF-8 bytes: the bytes are hashed and compared where they lie, and a JavaScript string is
- * made only for one that was never seen. Codes count from 0 and keep their meaning while the table lives; memory is
- * that of the distinct strings.
+ * made only of what is asked for. Codes count from 0 and keep their meaning while the table lives; memory is that of the
+ * distinct strings.
  *
- *     slots   [hash, code + 1] pairs, open addressing, at most half full; 0 is free
+ *     slots   | hash and length | code + 1 | bytes 0-3 | bytes 4-7 |     open addressing, at most three quarters full; code 0 is free
  *     starts  code -> where its bytes begin in the arena; they end where the next one's begin
+ *
+ * The low 4 bits of the first word are the length of a string of up to 8 bytes, which is compared in its slot alone: one
+ * line of the cache. They are 15 for a longer one, whose bytes are compared in the arena.
  */
 export class StringInterner implements StringTable {
-  readonly strings: string[] = []
-  private slots = new Int32Array(slotsMin * 2)
+  private readonly texts: string[] = []
+  private count = 0
+  private slots = new Int32Array(slotsMin * slotWords)
   private mask = slotsMin - 1
-  private starts = new Float64Array(slotsMin / 2 + 1)
+  private starts = new Float64Array(slotsMin)
   private arena = new Uint8Array(arenaBytesMin)
+
+  get size(): number {
+    return this.count
+  }
+
+  get memoryBytes(): number {
+    return this.slots.byteLength + this.starts.byteLength + this.arena.byteLength
+  }
+
+  /** All of them. Those that were never asked for are made now. */
+  get strings(): readonly string[] {
+    for (let code = this.texts.length; code < this.count; code++) this.texts.push(this.textOf(code))
+    return this.texts
+  }
+
+  /** The string of one code, without making the others. */
+  text(code: number): string {
+    return this.texts[code] ?? this.textOf(code)
+  }
+
+  bytes(code: number): Uint8Array {
+    return this.arena.subarray(this.starts[code], this.starts[code + 1])
+  }
 
   /** The code of bytes[from, to), or -1 when they are not valid UTF-8. */
   intern(bytes: Uint8Array, from: number, to: number): number {
-    let hash = 0x811c9dc5 | 0
-    for (let at = from; at < to; at++) hash = Math.imul(hash ^ (bytes[at] as number), 0x01000193)
-    hash ^= hash >>> 15
-    const { slots, mask } = this
-    for (let slot = hash & mask; ; slot = (slot + 1) & mask) {
-      const code = (slots[slot * 2 + 1] as number) - 1
-      if (code < 0) return this.add(bytes, from, to, hash, slot)
-      if (slots[slot * 2] === hash && this.holds(code, bytes, from, to)) return code
+    const length = to - from
+    let first = 0
+    let second = 0
+    let hash = length
+    if (length <= shortMax) {
+      for (let at = from; at < to && at < from + 4; at++) first |= (bytes[at] as number) << ((at - from) << 3)
+      for (let at = from + 4; at < to; at++) second |= (bytes[at] as number) << ((at - from - 4) << 3)
+      hash = Math.imul(first ^ Math.imul(second ^ length, 0x5bd1e995), 0x9e3779b1)
+    } else {
+      hash = 0x811c9dc5 | 0
+      for (let at = from; at < to; at++) hash = Math.imul(hash ^ (bytes[at] as number), 0x01000193)
     }
+    hash ^= hash >>> 15
+    const tag = (hash & ~15) | (length <= shortMax ? length : isLong)
+    const { slots, mask } = this
+    for (let slot = (hash >>> 4) & mask; ; slot = (slot + 1) & mask) {
+      const at = slot * slotWords
+      const code = (slots[at + 1] as number) - 1
+      if (code < 0) return this.add(bytes, from, to, tag, first, second, slot)
+      if (slots[at] !== tag) continue
+      if (length <= shortMax ? slots[at + 2] === first && slots[at + 3] === second : this.holds(code, bytes, from, to))
+        return code
+    }
+  }
+
+  private textOf(code: number): string {
+    const start = this.starts[code] as number
+    return Buffer.from(this.arena.buffer, start, (this.starts[code + 1] as number) - start).toString('utf8')
   }
 
   private holds(code: number, bytes: Uint8Array, from: number, to: number): boolean {
@@ -41,12 +91,23 @@ export class StringInterner implements StringTable {
     return true
   }
 
-  private add(bytes: Uint8Array, from: number, to: number, hash: number, slot: number): number {
-    const piece = Buffer.from(bytes.buffer, bytes.byteOffset + from, to - from)
+  private add(
+    bytes: Uint8Array,
+    from: number,
+    to: number,
+    tag: number,
+    first: number,
+    second: number,
+    slot: number,
+  ): number {
+    const piece = bytes.subarray(from, to)
     if (!isUtf8(piece)) return -1
-    const code = this.strings.push(piece.toString('utf8')) - 1
-    this.slots[slot * 2] = hash
-    this.slots[slot * 2 + 1] = code + 1
+    const code = this.count++
+    const at = slot * slotWords
+    this.slots[at] = tag
+    this.slots[at + 1] = code + 1
+    this.slots[at + 2] = first
+    this.slots[at + 3] = second
     const start = this.starts[code] as number
     if (start + piece.length > this.arena.length) {
       const arena = new Uint8Array((start + piece.length) * 2)
@@ -55,23 +116,23 @@ export class StringInterner implements StringTable {
     }
     this.arena.set(piece, start)
     this.starts[code + 1] = start + piece.length
-    if (this.strings.length * 2 > this.mask) this.grow()
+    if (this.count * 4 > this.mask * 3) this.grow()
     return code
   }
 
+  /** Where a slot's search begins needs the hash above its low bits alone, so slots move without their strings. */
   private grow(): void {
     const old = this.slots
     this.slots = new Int32Array(old.length * 2)
     this.mask = this.mask * 2 + 1
-    const starts = new Float64Array(this.mask / 2 + 2)
+    const starts = new Float64Array(Math.ceil(this.mask * 0.75) + 3)
     starts.set(this.starts)
     this.starts = starts
-    for (let index = 0; index < old.length; index += 2) {
-      if (old[index + 1] === 0) continue
-      let slot = (old[index] as number) & this.mask
-      while (this.slots[slot * 2 + 1] !== 0) slot = (slot + 1) & this.mask
-      this.slots[slot * 2] = old[index] as number
-      this.slots[slot * 2 + 1] = old[index + 1] as number
+    for (let from = 0; from < old.length; from += slotWords) {
+      if (old[from + 1] === 0) continue
+      let slot = ((old[from] as number) >>> 4) & this.mask
+      while (this.slots[slot * slotWords + 1] !== 0) slot = (slot + 1) & this.mask
+      for (let word = 0; word < slotWords; word++) this.slots[slot * slotWords + word] = old[from + word] as number
     }
   }
 }

@@ -2,12 +2,13 @@ import assert from 'node:assert/strict'
 import { opField, takesBack } from '../../core/definition/corrections.ts'
 import { type ErrorCode } from '../../core/errors.ts'
 import { Op, opNames } from '../../core/event/operation.ts'
-import { type FieldType } from '../../core/event/types.ts'
+import { type FieldType, scalarText, shapeOf } from '../../core/event/types.ts'
+import { decimalDigitsMax, fitsPrecision, powerOfTen, rescaled } from '../../core/number/decimal.ts'
 import { earliestMs, latestMs } from '../../core/time/time.ts'
 import { type RecordCursor } from '../recordbatch/walk.ts'
 import { lowHalf } from './encode.ts'
 import { type StringInterner, validUtf8 } from './intern.ts'
-import { type AvroNode, type AvroSchema, type AvroType, primitives, singleObjectBytes } from './schema.ts'
+import { type AvroNode, type AvroSchema, type AvroType, fullName, primitives, singleObjectBytes } from './schema.ts'
 import { compileSkipper, type NamedTypes, namedTypes, type Skipper } from './skip.ts'
 
 /** One declared field of the stream, as the decoder needs it. */
@@ -46,7 +47,7 @@ export interface RowBuffer {
   eventTimes: Float64Array
   /** Op codes; empty where all records are inserts. */
   ops: Uint8Array
-  /** Per field; of int64 the 32-bit halves; null where no column is wanted. */
+  /** Per field; of int64 and decimals the 32-bit halves; null where no column is wanted. */
   values: (Float64Array | Int32Array | Uint8Array | null)[]
   /** Per field; null where it is never null or no column is wanted. */
   nulls: (Uint8Array | null)[]
@@ -71,7 +72,10 @@ export function explainProblem(
   const name = field?.name ?? ''
   switch (problem & 7) {
     case cause.range:
-      return { code: 'FS_DEAD_RANGE', reason: `the field ${name} does not fit ${field?.type.type ?? ''}` }
+      return {
+        code: 'FS_DEAD_RANGE',
+        reason: `the field ${name} does not fit ${field === undefined ? '' : scalarText(field.type)}`,
+      }
     case cause.null:
       return { code: 'FS_DEAD_NULL', reason: `the field ${name} is null or missing` }
     case cause.nonFinite:
@@ -206,6 +210,10 @@ ${missing}${body}
       return `b = B[p++];\n${cases.join('')}${broken}\n`
     }
     const { base, logical } = plainType(type)
+    if (index >= 0) {
+      const decimal = decimalOf(type, this.namespace, this.known)
+      if (decimal !== null && this.fields[index]?.type.type === 'decimal') return this.decimal(index, decimal)
+    }
     if (index === opIndex) {
       if (base === 'null') return ''
       if (base === 'string') return `${readLength}hi = p + lo;\n${this.readOp()}p = hi;\n`
@@ -215,6 +223,29 @@ ${missing}${body}
       return this.skip(base, type) + (index === -1 ? '' : this.fail(index, cause.range))
     if (base === 'null') return this.whenNull(index)
     return this.value(index, base, logical) ?? this.skip(base, type) + this.fail(index, cause.range)
+  }
+
+  /** A decimal of the writer into lo and hi, at the field's scale. */
+  private decimal(index: number, { size, scale }: WrittenDecimal): string {
+    const field = this.fields[index] as PlannedField
+    const length = size === null ? readLength : `lo = ${size};\nif (lo > end - p) ${broken}\n`
+    const isNulled = field.type.nullable === true || field.mayBeAbsent
+    const clear = field.projected && isNulled ? `N${index}[row] = 0;\n` : ''
+    const shift = shapeOf(field.type).scale - scale
+    const range = this.fail(index, cause.range)
+    const read =
+      shift === 0 ? 'R.twosComplement(B, p, v)' : `R.rescaleBytes(B, p, v, ${shift}, ${shapeOf(field.type).precision})`
+    const store = this.storeDecimal(index, field, 'R.low', 'R.high', 0)
+    return `${length}v = p + lo;\nif (!${read}) { ${range} } else {\n${store}}\np = v;\n${clear}`
+  }
+
+  /** Stores an integer, times 10^shift, if the field's digits hold that. */
+  private storeDecimal(index: number, field: PlannedField, low: string, high: string, shift: number): string {
+    const { precision } = shapeOf(field.type)
+    const fits =
+      shift === 0 ? `R.fits(${low}, ${high}, ${precision})` : `R.rescale(${low}, ${high}, ${shift}, ${precision})`
+    const store = `C${index}[row * 2 + ${lowHalf}] = R.low; C${index}[row * 2 + ${1 - lowHalf}] = R.high;\n`
+    return `if (!${fits}) { ${this.fail(index, cause.range)} }\n${field.projected ? store : ''}`
   }
 
   private value(index: number, base: string, logical: string): string | null {
@@ -240,6 +271,10 @@ ${missing}${body}
         const halves = `C${index}[row * 2 + ${lowHalf}] = lo; C${index}[row * 2 + ${1 - lowHalf}] = hi;\n`
         return readLong + (field.projected ? halves : '')
       }
+      case 'decimal':
+        return whole && logical === ''
+          ? readLong + this.storeDecimal(index, field, 'lo', 'hi', shapeOf(field.type).scale)
+          : null
       case 'timestamp':
         return whole ? this.timestamp(index, field, logical) : null
       case 'float64':
@@ -339,8 +374,34 @@ function plainType(type: AvroType, logical = ''): { readonly base: string | null
   return plainType(node.type, node.logicalType ?? logical)
 }
 
+/** A decimal as a writer has it: of `size` bytes, or of as many as it says. */
+interface WrittenDecimal {
+  readonly size: number | null
+  readonly scale: number
+}
+
+/** Null for what is no decimal; specification 1.11, "Decimal". */
+function decimalOf(type: AvroType, namespace: string, known: NamedTypes): WrittenDecimal | null {
+  const node = typeof type === 'string' ? known.get(fullName(type, namespace))?.node : (type as AvroNode)
+  if (node === undefined || Array.isArray(node) || node.logicalType !== 'decimal') return null
+  const { scale = 0, size = 0 } = node
+  if (!Number.isInteger(scale) || scale < 0 || scale > scaleMax) return null
+  if (node.type === 'bytes') return { size: null, scale }
+  return node.type === 'fixed' ? { size, scale } : null
+}
+
+/** No writer has more digits, of which 77 are as many as other databases have: powers of ten are made of them. */
+const scaleMax = 100
+const decimalBytesMax = 64
+
 const opWords = opNames.map((name) => new TextEncoder().encode(name))
 assert(opNames.every((name, code) => Op[name] === code && (code & 1) === (takesBack(code) ? 1 : 0)))
+
+/** By precision: the greatest value in two halves. */
+const limits = Array.from({ length: decimalDigitsMax + 1 }, (_, precision): readonly [number, number] => {
+  const limit = powerOfTen(precision) - 1n
+  return [Number(limit & 0xffff_ffffn), Number(limit >> 32n)]
+})
 
 /** What generated loops call. `low` and `high` are the second result of rest(). */
 const runtime = {
@@ -362,6 +423,57 @@ const runtime = {
     this.low = ((low >>> 1) | (high << 31)) ^ sign
     this.high = (high >>> 1) ^ sign
     return at
+  },
+
+  /** A big-endian integer into low and high; false when it has no bytes, or more than 64 bits. */
+  twosComplement(bytes: Uint8Array, from: number, to: number): boolean {
+    if (from >= to) return false
+    const sign = ((bytes[from] as number) << 24) >> 31
+    let at = from
+    for (; to - at > 8; at++) if (bytes[at] !== (sign & 0xff)) return false
+    if (at > from && ((bytes[at] as number) << 24) >> 31 !== sign) return false
+    let low = sign
+    let high = sign
+    for (; at < to; at++) {
+      high = (high << 8) | (low >>> 24)
+      low = (low << 8) | (bytes[at] as number)
+    }
+    this.low = low
+    this.high = high
+    return true
+  },
+
+  /** Whether |value| < 10^precision; low and high are the value then. */
+  fits(low: number, high: number, precision: number): boolean {
+    this.low = low
+    this.high = high
+    const [limitLow, limitHigh] = limits[precision] as readonly [number, number]
+    if (high >= 0) return high < limitHigh || (high === limitHigh && low >>> 0 <= limitLow)
+    // -limit - 1 in two's complement is ~limit.
+    return high > ~limitHigh || (high === ~limitHigh && low >>> 0 > ~limitLow >>> 0)
+  },
+
+  rescale(low: number, high: number, shift: number, precision: number): boolean {
+    return this.rescaleBig((BigInt(high) << 32n) | BigInt(low >>> 0), shift, precision)
+  },
+
+  /** Of a big-endian integer, which may have more bits than its value has here. */
+  rescaleBytes(bytes: Uint8Array, from: number, to: number, shift: number, precision: number): boolean {
+    if (from >= to || to - from > decimalBytesMax) return false
+    let value = 0n
+    for (let at = from; at < to; at++) value = (value << 8n) | BigInt(bytes[at] as number)
+    return this.rescaleBig(BigInt.asIntN(8 * (to - from), value), shift, precision)
+  },
+
+  /** value * 10^shift into low and high; false where that is no integer, or has more digits. */
+  rescaleBig(unscaled: bigint, shift: number, precision: number): boolean {
+    const value = rescaled(unscaled, Math.max(-shift, 0), Math.max(shift, 0))
+    this.low = 0
+    this.high = 0
+    if (value === null || !fitsPrecision(value, precision)) return false
+    this.low = Number(BigInt.asIntN(32, value))
+    this.high = Number(value >> 32n)
+    return true
   },
 
   /** Microseconds to milliseconds, downwards, exactly. */

@@ -1,5 +1,5 @@
 import { FeatureStoreError } from '../../core/errors.ts'
-import { type FieldType, type ScalarType } from '../../core/event/types.ts'
+import { type FieldType, type ScalarType, shapeOf } from '../../core/event/types.ts'
 
 /** Avro schemas as their JSON says them (specification 1.11, "Schema Declaration"). */
 export type AvroType = string | AvroNode | readonly AvroType[]
@@ -14,6 +14,8 @@ export interface AvroNode {
   readonly items?: AvroType
   readonly values?: AvroType
   readonly size?: number
+  readonly precision?: number
+  readonly scale?: number
 }
 
 export interface AvroField {
@@ -46,7 +48,7 @@ export const schemaDepthMax = 64
 const identifier = /^[A-Za-z_][A-Za-z0-9_]*$/
 const dotted = /^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$/
 
-const avroTypes: Readonly<Record<ScalarType, AvroType>> = {
+const avroTypes: Readonly<Record<Exclude<ScalarType, 'decimal'>, AvroType>> = {
   string: 'string',
   bool: 'boolean',
   int32: 'int',
@@ -55,15 +57,37 @@ const avroTypes: Readonly<Record<ScalarType, AvroType>> = {
   timestamp: { type: 'long', logicalType: 'timestamp-millis' },
 }
 
-/** The schema that Tidemark writes a stream with: its fields in declared order, a nullable one as ["null", T]. */
-export function streamSchema(name: string, fields: Readonly<Record<string, FieldType>>): AvroSchema {
+/** Bytes of a decimal that is written as fixed. */
+const fixedBytes = 8
+
+/**
+ * Decimals are bytes. As a fixed they have their digits in a name and so in the fingerprint of the schema, which the scale
+ * of bytes is not part of.
+ */
+function avroType(field: string, { type, precision, scale }: FieldType, asFixed: boolean): AvroType {
+  if (type !== 'decimal') return avroTypes[type]
+  const digits = { logicalType: 'decimal', ...shapeOf({ precision, scale }) }
+  return asFixed
+    ? { type: 'fixed', name: `${field}_decimal_${precision}_${scale}`, size: fixedBytes, ...digits }
+    : { type: 'bytes', ...digits }
+}
+
+/**
+ * The schema that Tidemark writes a stream with: its fields in declared order, a nullable one as ["null", T]. `asFixed`
+ * names decimals that do not have the digits of the stream's own field.
+ */
+export function streamSchema(
+  name: string,
+  fields: Readonly<Record<string, FieldType>>,
+  asFixed: ReadonlySet<string> = new Set(),
+): AvroSchema {
   const schema: AvroSchema = {
     type: 'record',
     name,
-    fields: Object.entries(fields).map(([field, { type, nullable }]) => ({
-      name: field,
-      type: nullable === true ? ['null', avroTypes[type]] : avroTypes[type],
-    })),
+    fields: Object.entries(fields).map(([field, declared]) => {
+      const type = avroType(field, declared, asFixed.has(field))
+      return { name: field, type: declared.nullable === true ? ['null', type] : type }
+    }),
   }
   canonicalForm(schema)
   return schema

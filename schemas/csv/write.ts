@@ -1,5 +1,6 @@
 import type { ScalarValues } from '../../core/engine/feature-column.ts'
 import type { Column } from '../../core/event/types.ts'
+import { formatDecimal } from '../../core/number/decimal.ts'
 import { fileColumn, listStart, rowCountOf, type ListColumn, type NamedColumn } from '../arrow/columns.ts'
 
 const chunkRows = 4096
@@ -7,8 +8,9 @@ const chunkRows = 4096
 /**
  * RFC 4180 CSV, but for line ends, which are LF as every other tool here writes them.
  *
- * Cells: doubles in the shortest digits that read back to the same bits; int64 in digits; timestamps in epoch
- *        milliseconds; true and false; lists as JSON arrays, int64 and non-finite items as strings, null items as null;
+ * Cells: doubles in the shortest digits that read back to the same bits; int64 in digits; decimals with
+ *        all of theirs behind the point; timestamps in epoch
+ *        milliseconds; true and false; lists as JSON arrays, int64, decimal and non-finite items as strings, null items as null;
  *        null as nothing, the empty string as "".
  */
 export const writeCsv = (columns: readonly NamedColumn[]): string => [...csvChunks(columns)].join('')
@@ -45,6 +47,8 @@ function scalarCell(column: Column): Cell {
       const cells = column.table.strings.map(quoted)
       return (row) => cells[column.values[row] as number] ?? '""'
     }
+    case 'decimal':
+      return (row) => formatDecimal(column.values[row] as bigint, column.scale)
     default:
       // The shortest digits are JavaScript's own; -0 reads "0".
       return (row) => String(column.values[row])
@@ -65,6 +69,8 @@ function jsonItem(items: ScalarValues): (at: number) => unknown {
   switch (items.type) {
     case 'bool':
       return (at) => items.values[at] === 1
+    case 'decimal':
+      return (at) => formatDecimal(items.values[at] as bigint, items.scale)
     case 'int64':
       return (at) => String(items.values[at])
     case 'float64':

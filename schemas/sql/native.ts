@@ -7,6 +7,7 @@
  *     Nullable(T)        rows bytes (1 = null), then T's data
  *     LowCardinality(T)  u64 version = 1, u64 flags (bits 0-7 index width, 9 own keys), u64 keys, T's data,
  *                        u64 rows, indexes (in LowCardinality(Nullable(T)) key 0 is null)
+ *     Array(T)           a u64 per row: where its items end, counted over the column; then all items as T's data
  *     numbers            little-endian, as typed arrays lie on every platform that Node and ClickHouse share
  *
  * Source: ClickHouse `Formats/NativeReader.cpp`, `DataTypes/Serializations/SerializationLowCardinality.cpp`.
@@ -32,8 +33,16 @@ export type NumberArray =
   | Float32Array
   | Float64Array
 
+/** Items of row i: [ends[i - 1] ?? 0, ends[i]). */
+export interface NativeLists {
+  readonly ends: Int32Array
+  readonly items: NumberArray | readonly string[]
+  /** One byte per item, 1 = null; only for Array(Nullable(T)). */
+  readonly itemNulls?: Uint8Array | null
+}
+
 /** What a column takes: for Int64 and DateTime64 also a Float64Array of integers, for String also raw bytes. */
-export type NativeInput = NumberArray | CodedStrings | readonly (string | Uint8Array)[]
+export type NativeInput = NumberArray | CodedStrings | NativeLists | readonly (string | Uint8Array)[]
 
 export interface NativeColumn {
   readonly name: string
@@ -79,6 +88,8 @@ const numberTypes: Readonly<Record<string, NumberArrayConstructor>> = {
   DateTime: Uint32Array,
   Int32: Int32Array,
   Int64: BigInt64Array,
+  /** Unscaled. ClickHouse names every decimal Decimal(P, S); of 10 to 18 digits it is 64 bits wide. */
+  Decimal64: BigInt64Array,
   DateTime64: BigInt64Array,
   UInt64: BigUint64Array,
   Float32: Float32Array,
@@ -97,7 +108,9 @@ function parseType(type: string): ParsedType {
   }
   const lowCardinality = unwrap('LowCardinality')
   const nullable = unwrap('Nullable')
-  const name = rest.replace(/\(.*\)$/, '')
+  const digits = /^Decimal\((\d+), \d+\)$/.exec(rest)?.[1]
+  const name =
+    digits !== undefined && Number(digits) >= 10 && Number(digits) <= 18 ? 'Decimal64' : rest.replace(/\(.*\)$/, '')
   const make = Object.hasOwn(numberTypes, name) ? numberTypes[name] : undefined
   if (rest !== 'String' && (make === undefined || lowCardinality))
     throw new FeatureStoreError('FS_OFFLINE_QUERY', `a column of type ${type} has no typed array`, {
@@ -160,6 +173,7 @@ class ByteWriter {
 
 const bytesOf = (array: NumberArray): Uint8Array => new Uint8Array(array.buffer, array.byteOffset, array.byteLength)
 const isCoded = (data: NativeInput): data is CodedStrings => 'codes' in data
+const isLists = (data: NativeInput): data is NativeLists => 'ends' in data
 
 /** One block of `rows` rows. The same columns always give the same bytes. */
 export function encodeNativeBlock(columns: readonly NativeColumn[], rows: number): Buffer {
@@ -175,8 +189,12 @@ export function encodeNativeBlock(columns: readonly NativeColumn[], rows: number
 }
 
 function encodeColumn(out: ByteWriter, column: NativeColumn, rows: number): void {
-  const type = parseType(column.type)
   const { data } = column
+  if (isLists(data)) {
+    encodeLists(out, column, data, rows)
+    return
+  }
+  const type = parseType(column.type)
   const length = isCoded(data) ? data.codes.length : data.length
   if (length !== rows) throw wrongData(column, `${length} values for ${rows} rows`)
   const nulls = column.nulls ?? null
@@ -192,6 +210,19 @@ function encodeColumn(out: ByteWriter, column: NativeColumn, rows: number): void
   else encodeStrings(out, column, nulls)
 }
 
+function encodeLists(
+  out: ByteWriter,
+  column: NativeColumn,
+  { ends, items, itemNulls }: NativeLists,
+  rows: number,
+): void {
+  const inner = /^Array\((.*)\)$/.exec(column.type)?.[1]
+  if (inner === undefined || ends.length !== rows) throw wrongData(column, `${ends.length} lists for ${rows} rows`)
+  out.raw(bytesOf(BigUint64Array.from(ends, BigInt)))
+  const count = rows === 0 ? 0 : (ends[rows - 1] as number)
+  if (count > 0) encodeColumn(out, { name: column.name, type: inner, data: items, nulls: itemNulls ?? null }, count)
+}
+
 function encodeNumbers(
   out: ByteWriter,
   column: NativeColumn,
@@ -201,7 +232,7 @@ function encodeNumbers(
   const { data } = column
   const width = make.BYTES_PER_ELEMENT
   const start = out.length
-  if (ArrayBuffer.isView(data) && data.constructor === make) out.raw(bytesOf(data as NumberArray))
+  if (ArrayBuffer.isView(data) && data.constructor === make) out.raw(bytesOf(data))
   else if (data instanceof Float64Array && make === (BigInt64Array as NumberArrayConstructor)) integers(out, data)
   else throw wrongData(column, 'another kind of array')
   if (nulls === null) return

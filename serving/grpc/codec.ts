@@ -3,14 +3,18 @@ import { create, type MessageInitShape } from '@bufbuild/protobuf'
 import { unreachable } from '../../core/brand.ts'
 import { FeatureStoreError } from '../../core/errors.ts'
 import {
+  listOf,
+  scalarOf,
   type FeatureColumn,
   type ListValues,
   type ScalarValues,
   type ValueType,
 } from '../../core/engine/feature-column.ts'
+import { decimalDigitsMax } from '../../core/number/decimal.ts'
 import { offset, type PartitionPosition, type Position } from '../../core/event/position.ts'
 import {
   BoolsSchema,
+  DecimalsSchema,
   DoublesSchema,
   FeatureColumnSchema,
   GetFeaturesResponseSchema,
@@ -42,6 +46,13 @@ function scalarValuesFor(values: ScalarValues): ScalarOneof {
       return { case: 'int32s', value: create(Int32sSchema, { values: Array.from(values.values) }) }
     case 'int64':
       return { case: 'int64s', value: create(Int64sSchema, { values: Array.from(values.values) }) }
+    case 'decimal': {
+      const { precision, scale } = values
+      return {
+        case: 'decimals',
+        value: create(DecimalsSchema, { values: Array.from(values.values), precision, scale }),
+      }
+    }
     case 'string':
       return { case: 'strings', value: create(StringsSchema, { values: values.values }) }
     case 'bool':
@@ -83,6 +94,12 @@ function scalarValuesOf(values: ScalarOneof): ScalarValues {
       return { type: 'int32', values: Int32Array.from(values.value.values) }
     case 'int64s':
       return { type: 'int64', values: BigInt64Array.from(values.value.values) }
+    case 'decimals': {
+      const { precision, scale } = values.value
+      if (precision < 1 || precision > decimalDigitsMax || scale < 0 || scale > precision)
+        throw broken(`decimals of ${precision} digits, ${scale} behind the point`)
+      return { type: 'decimal', precision, scale, values: BigInt64Array.from(values.value.values) }
+    }
     case 'strings':
       return { type: 'string', values: values.value.values }
     case 'bools':
@@ -118,8 +135,7 @@ export function fromColumn(message: FeatureColumnMessage, rows: number): Feature
     throw broken(`${name}: the lists do not end with their items`)
   if (values.type === 'list' && values.itemNulls !== null && values.itemNulls.length !== values.items.values.length)
     throw broken(`${name}: ${values.itemNulls.length} of ${values.items.values.length} items say whether they are null`)
-  const type: ValueType =
-    values.type === 'list' ? { kind: 'list', of: values.items.type } : { kind: 'scalar', type: values.type }
+  const type: ValueType = values.type === 'list' ? listOf(values.items) : scalarOf(values)
   const errors = message.errors.map(({ row, code }) => ({
     row,
     code: isErrorCode(code) ? code : ('FS_INTERNAL' as const),

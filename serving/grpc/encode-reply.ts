@@ -14,12 +14,22 @@ import { toReply } from './codec.ts'
 import { ReverseWriter } from './reverse-writer.ts'
 
 /** Field numbers of the value types, in FeatureColumn and in Lists. */
-const valueFields = { float64: 5, int32: 6, int64: 7, string: 8, bool: 9, timestamp: 10 } as const
+const valueFields = { float64: 5, int32: 6, int64: 7, string: 8, bool: 9, timestamp: 10, decimal: 13 } as const
 const listField = 11
 const countsField = 12
 
-const bytesOf = ({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Array =>
-  new Uint8Array(buffer, byteOffset, byteLength)
+const one = new Float64Array(1)
+const oneByBytes = new Uint8Array(one.buffer)
+
+/** Valid until the next call: a reply for one entity has many columns of one number, and a view of each costs more than it. */
+function bytesOf(values: ArrayBufferView): Uint8Array {
+  if (values instanceof Uint8Array) return values
+  if (values instanceof Float64Array && values.length === 1) {
+    one[0] = values[0] as number
+    return oneByBytes
+  }
+  return new Uint8Array(values.buffer, values.byteOffset, values.byteLength)
+}
 
 /** Whole milliseconds as little-endian int64, in two halves: no BigInt per value. */
 function int64Bytes(millis: Float64Array): Uint8Array {
@@ -58,6 +68,11 @@ function writeScalars(writer: ReverseWriter, values: ScalarValues): void {
     case 'timestamp':
       packed(writer, 1, int64Bytes(values.values))
       break
+    case 'decimal':
+      int64(writer, 3, values.scale)
+      int64(writer, 2, values.precision)
+      packed(writer, 1, values.values)
+      break
     case 'string':
       for (let i = values.values.length - 1; i >= 0; i--) writer.string(1, values.values[i] as string)
       break
@@ -78,8 +93,11 @@ function writeValues(writer: ReverseWriter, values: ScalarValues | ListValues): 
 
 function writeColumn(writer: ReverseWriter, column: FeatureColumn): void {
   const before = writer.written
+  // In the order of field numbers, of which decimals have the last one.
+  const decimals = column.values.type === 'decimal'
+  if (decimals) writeValues(writer, column.values)
   int64(writer, countsField, column.counts === true ? 1 : 0)
-  writeValues(writer, column.values)
+  if (!decimals) writeValues(writer, column.values)
   for (const { row, code } of column.errors.toReversed()) {
     const beforeError = writer.written
     text(writer, 2, code)

@@ -1,6 +1,7 @@
 import { FeatureStoreError, type ErrorCode } from '../../core/errors.ts'
-import { encodeKey } from '../../core/event/key.ts'
-import type { FieldType, Scalar } from '../../core/event/types.ts'
+import { encodeKey, shardOf } from '../../core/event/key.ts'
+import { scalarText, shapeOf, type FieldType, type Scalar } from '../../core/event/types.ts'
+import { formatDecimal, unscaledOfGiven } from '../../core/number/decimal.ts'
 import { earliestMs, latestMs } from '../../core/time/time.ts'
 import type { ServicePlan } from './service-plan.ts'
 import type { LookupRequest } from './types.ts'
@@ -77,32 +78,83 @@ function checkScalar(name: string, field: FieldType, value: Scalar, row: number)
       if (!number || (typeof value === 'number' && !Number.isSafeInteger(value)))
         throw wrong(`${String(value)} is no ${field.type}`)
       return
+    case 'decimal':
+      if (unscaledOfGiven(value, shapeOf(field)) === null) throw wrong(`${String(value)} is no ${scalarText(field)}`)
+      return
     case 'float64':
       if (!number || !(Number.isFinite(Number(value)) || field.allowNonFinite === true))
         throw wrong(`${String(value)} is no finite float64`)
   }
 }
 
+/** The request with its decimals in their one form, of which expressions and matrices make the same whoever wrote them. */
+export function withPlainDecimals<R extends LookupRequest>(fields: Readonly<Record<string, FieldType>>, request: R): R {
+  const decimals = Object.entries(fields).filter(([name, { type }]) => type === 'decimal' && name in request.request)
+  if (decimals.length === 0) return request
+  const plain = (field: FieldType, value: Scalar): Scalar => {
+    const unscaled = value === null ? null : unscaledOfGiven(value, shapeOf(field))
+    return unscaled === null ? value : formatDecimal(unscaled, shapeOf(field).scale)
+  }
+  const columns = decimals.map(([name, field]) => [name, request.request[name]?.map((value) => plain(field, value))])
+  return { ...request, request: { ...request.request, ...(Object.fromEntries(columns) as typeof request.request) } }
+}
+
+/**
+ * What is asked of one view: its distinct keys, in order of their first rows.
+ *
+ *     rows    | a | b | a | ? |
+ *     of      | 0 | 1 | 0 | -1 |       keys  | a | b |
+ */
+export interface AskedKeys {
+  readonly keys: readonly Uint8Array[]
+  /** The keys as strings of their bytes. */
+  readonly ids: readonly string[]
+  readonly shards: readonly number[]
+  /** By key: the first row that asks for it. */
+  readonly firstRows: readonly number[]
+  /** By row: the index of its key; -1 where it cannot be encoded. */
+  readonly of: Int32Array
+  /** By row. */
+  readonly keyErrors: ReadonlyMap<number, ErrorCode>
+}
+
 /** A key that cannot be encoded is an error of its row, never of the batch. */
-export function viewRows(view: ServicePlan['views'][number], request: LookupRequest, rows: number): ViewRows {
+export function askedKeys(
+  view: ServicePlan['views'][number],
+  request: LookupRequest,
+  rows: number,
+  shardCount: number,
+): AskedKeys {
+  const known = new Map<string, number>()
+  const keys: Uint8Array[] = []
+  const ids: string[] = []
+  const shards: number[] = []
+  const firstRows: number[] = []
+  const of = new Int32Array(rows).fill(-1)
   const keyErrors = new Map<number, ErrorCode>()
-  const keys = Array.from({ length: rows }, (_, row): Uint8Array | null => {
+  const fields = view.keyFields.map((field) => request.entities[field])
+  for (let row = 0; row < rows; row++) {
+    let key: Uint8Array
     try {
-      return encodeKey(
-        view.keyFields.map((field) => request.entities[field]?.[row] ?? null),
+      key = encodeKey(
+        fields.map((values) => values?.[row] ?? null),
         view.keyTypes,
       )
     } catch (error) {
       if (!(error instanceof FeatureStoreError)) throw error
       keyErrors.set(row, error.code)
-      return null
+      continue
     }
-  })
-  return { keys, keyErrors }
-}
-
-/** The rows of one view for a request: one key per request row, or the reason why there is none. */
-export interface ViewRows {
-  readonly keys: readonly (Uint8Array | null)[]
-  readonly keyErrors: ReadonlyMap<number, ErrorCode>
+    const id = Buffer.from(key.buffer, key.byteOffset, key.length).toString('latin1')
+    let index = known.get(id)
+    if (index === undefined) {
+      known.set(id, (index = keys.length))
+      keys.push(key)
+      ids.push(id)
+      shards.push(shardOf(key, shardCount))
+      firstRows.push(row)
+    }
+    of[row] = index
+  }
+  return { keys, ids, shards, firstRows, of, keyErrors }
 }

@@ -1,11 +1,9 @@
 import type { AsOf } from '../../core/asof/visible.ts'
 import type { Catalog } from '../../core/definition/catalog.ts'
-import type { ColumnBuilder } from '../../core/engine/column-builder.ts'
 import { deriveColumn } from '../../core/engine/derive.ts'
 import type { FeatureColumn } from '../../core/engine/feature-column.ts'
-import type { EntityEvents } from '../../core/engine/state/view-state.ts'
+import { isHead } from '../../core/engine/row-parts.ts'
 import { FeatureStoreError, type ErrorCode } from '../../core/errors.ts'
-import { shardOf } from '../../core/event/key.ts'
 import {
   covers,
   decodeToken,
@@ -19,11 +17,14 @@ import {
 import type { Clock } from '../../core/ports/environment.ts'
 import type { OfflineStore } from '../../core/ports/offline-store.ts'
 import type { OnlineStore, RowRead, ShardPosition } from '../../core/ports/online-store.ts'
-import { checkRequest, viewRows, type ViewRows } from './check-request.ts'
+import { Arena, copyVector, type ArenaCounts } from './arena.ts'
+import { askedKeys, checkRequest, withPlainDecimals, type AskedKeys } from './check-request.ts'
 import { fromHistory, History, type OfflineHistory } from './history.ts'
+import { PartReads, type HeadRead } from './part-reads.ts'
 import { RowCache } from './row-cache.ts'
 import { parseReference, planFeatures, planService, type ServicePlan } from './service-plan.ts'
 import type { FeatureLookup, LookupReply, LookupRequest } from './types.ts'
+import { ViewAnswer } from './view-answer.ts'
 
 export interface LookupOptions {
   readonly catalog: Catalog
@@ -36,6 +37,8 @@ export interface LookupOptions {
   readonly rowsMax: number
   /** Stored bytes of rows kept decoded. */
   readonly cacheBytesMax: number
+  /** Bytes of finished vectors kept; 0 keeps none. */
+  readonly arenaBytesMax: number
   readonly sleep: (ms: number) => Promise<void>
 }
 
@@ -46,9 +49,18 @@ interface Standing {
   readonly agreed: boolean
 }
 
-interface MissingRow {
+/** What was read, and the arena where it may be used. */
+interface Reading extends Omit<Standing, 'agreed'> {
+  readonly answers: readonly ViewAnswer[]
+  readonly reads: readonly RowRead[]
+  readonly asOf: AsOf
+  readonly arena: Arena | null
+}
+
+interface MissingKey {
   readonly view: number
-  readonly row: number
+  /** Index of its key. */
+  readonly index: number
 }
 
 /** What a caller wants applied, and until when (milliseconds of the clock) it waits for it. */
@@ -60,7 +72,10 @@ interface LeastPosition {
 const plansMax = 256
 const pollMs = 5
 const historyPollMs = 50
-/** Views are read one by one: a flush in between is seen by the later ones, and they are read again so often. */
+/**
+ * Views are read one by one: a flush in between is seen by the later ones, and they are read again so often. So are rows
+ * whose parts are replaced meanwhile; one whose parts are replaced at every read is FS_ONLINE_UNAVAILABLE.
+ */
 const readsMax = 8
 /** Queries of one request that run at the same time. */
 const offlineQueriesMax = 4
@@ -71,11 +86,18 @@ export class Lookup implements FeatureLookup {
   readonly #plans = new Map<string, ServicePlan>()
   readonly #history: History
   readonly #rows: RowCache
+  readonly #arena: Arena
 
   constructor(options: LookupOptions) {
     this.#options = options
     this.#history = new History(options.offline)
     this.#rows = new RowCache(options.cacheBytesMax)
+    this.#arena = new Arena(options.arenaBytesMax)
+  }
+
+  /** Vectors kept finished: how many keys they answered, and what they take. */
+  get arena(): Readonly<ArenaCounts> & { readonly bytes: number } {
+    return { ...this.#arena.counts, bytes: this.#arena.bytes }
   }
 
   /** The compiled plan of a service or a list of features. */
@@ -98,75 +120,133 @@ export class Lookup implements FeatureLookup {
     return plan
   }
 
-  async getFeatures(request: LookupRequest): Promise<LookupReply> {
-    const plan = this.plan(request)
-    const rows = checkRequest(plan, request, this.#options.rowsMax)
-    const views = plan.views.map((view) => viewRows(view, request, rows))
+  async getFeatures(given: LookupRequest): Promise<LookupReply> {
+    const plan = this.plan(given)
+    const rows = checkRequest(plan, given, this.#options.rowsMax)
+    const request = withPlainDecimals(plan.requestFields, given)
+    const asked = plan.views.map((view) => askedKeys(view, request, rows, this.#options.shards))
     const least = this.#leastOf(plan, request)
-    const { reads, shards, position } = await this.#readOnline(plan, views, least)
-    const asOf = this.#asOf(plan, request, shards)
-    const builders = plan.views.map(({ finisher }) => finisher.builders(rows))
-    const missing: MissingRow[] = []
-    for (let view = 0; view < views.length; view++) {
-      const { keys, keyErrors } = views[view] as ViewRows
-      const { finisher } = plan.views[view] as ServicePlan['views'][number]
-      const read = reads[view] as RowRead
-      const decoded = new Map<string, EntityEvents | null>()
-      const corrupt = new Set(read.corrupt)
-      let at = 0
-      keys.forEach((key, row) => {
-        if (key === null)
-          return setError(builders[view] as ColumnBuilder[], row, keyErrors.get(row) ?? 'FS_ENTITY_INVALID')
-        const index = at++
-        if (corrupt.has(index)) return setError(builders[view] as ColumnBuilder[], row, 'FS_ROW_CORRUPT')
-        const id = Buffer.from(key).toString('latin1')
-        try {
-          let entity = decoded.get(id)
-          if (entity === undefined) {
-            const bytes = read.rows[index] ?? null
-            entity = bytes === null ? null : this.#rows.decode(finisher.plan, id, bytes)
-            decoded.set(id, entity)
-          }
-          if (!finisher.finish(entity, asOf, builders[view] as ColumnBuilder[], row)) missing.push({ view, row })
-        } catch (error) {
-          if (!(error instanceof FeatureStoreError)) throw error
-          setError(builders[view] as ColumnBuilder[], row, error.code)
-        }
-      })
+    const parts = new PartReads(this.#options.online, this.#rows)
+    for (let tries = 1; ; tries++) {
+      const reading = await this.#readOnline(plan, request, asked, least)
+      const { answers, asOf, position } = reading
+      await parts.read(this.#headsOf(reading), asOf)
+      const found = answers.map((_, view) => this.#finishOnline(reading, view, parts))
+      parts.settle()
+      // Rows are read again where parts were replaced, or where other or more of them are needed.
+      if (found.some(({ again }) => again) && tries < readsMax) continue
+      const missing = found.flatMap((view) => view.missing)
+      if (missing.length > 0)
+        await this.#finishOffline(plan, request, least.untilMs, { asOf, position }, missing, answers)
+      return {
+        asOfMs: asOf.asOfMs,
+        knownAsOfMs: Number.isFinite(asOf.knownAsOfMs) ? asOf.knownAsOfMs : null,
+        rows,
+        columns: this.#columns(plan, request, rows, answers),
+        position,
+        token: encodeToken(position),
+      }
     }
-    if (missing.length > 0)
-      await this.#finishOffline(plan, request, least.untilMs, { asOf, position }, missing, builders)
-    return {
-      asOfMs: asOf.asOfMs,
-      knownAsOfMs: Number.isFinite(asOf.knownAsOfMs) ? asOf.knownAsOfMs : null,
-      rows,
-      columns: this.#columns(plan, request, rows, builders),
-      position,
-      token: encodeToken(position),
-    }
+  }
+
+  /** Rows that are stored as a head and parts. */
+  #headsOf({ answers, reads }: Reading): HeadRead[] {
+    return answers.flatMap(({ finisher, asked, open }, view) =>
+      open.flatMap((index, at): HeadRead[] => {
+        const row = reads[view]?.rows[at] ?? null
+        if (row === null || !isHead(row)) return []
+        const { keys, ids, shards } = asked
+        const [key, id, shard] = [keys[index] as Uint8Array, ids[index] as string, shards[index] as number]
+        return [{ plan: finisher.plan, shard, key, id, row }]
+      }),
+    )
+  }
+
+  /** Finishes what is open of one view: what its rows cannot answer, and whether some must be read again. */
+  #finishOnline(
+    { answers, reads, asOf, arena }: Reading,
+    view: number,
+    parts: PartReads,
+  ): { readonly missing: MissingKey[]; readonly again: boolean } {
+    const { finisher, asked, builders, open, setError } = answers[view] as ViewAnswer
+    const read = reads[view] as RowRead
+    const vectors = arena?.of(finisher)
+    const corrupt = new Set(read.corrupt)
+    const missing: MissingKey[] = []
+    let again = false
+    open.forEach((index, at) => {
+      if (corrupt.has(at)) return setError(index, 'FS_ROW_CORRUPT')
+      const id = asked.ids[index] as string
+      const row = read.rows[at] ?? null
+      const version = arena?.version(asked.shards[index] as number, read.positions[at] as ShardPosition) ?? -1
+      const place = vectors?.findByRow(id, asOf.asOfMs, version, row)
+      if (arena !== null) arena.counts[place === undefined ? 'misses' : 'hits']++
+      if (place !== undefined) return copyVector(place, builders, index)
+      const head = row !== null && isHead(row) ? { plan: finisher.plan, id } : null
+      const replaced = (): void => {
+        again = true
+        setError(index, 'FS_ONLINE_UNAVAILABLE')
+      }
+      try {
+        let events = null
+        if (head !== null) {
+          const found = parts.eventsOf(head)
+          if (found.kind === 'error') return setError(index, found.code)
+          if (found.kind === 'gone') return replaced()
+          events = found.events
+        } else if (row !== null) events = this.#rows.decode(finisher.plan, id, row)
+        if (!finisher.finish(events, asOf, builders, index)) {
+          if (head !== null && parts.widen(head, asOf)) return replaced()
+          missing.push({ view, index })
+        } else vectors?.keep(id, asOf.asOfMs, version, { row, events }, builders, index)
+      } catch (error) {
+        if (!(error instanceof FeatureStoreError)) throw error
+        setError(index, error.code)
+      }
+    })
+    return { missing, again }
   }
 
   async #readOnline(
     plan: ServicePlan,
-    views: readonly ViewRows[],
+    request: LookupRequest,
+    asked: readonly AskedKeys[],
     least: LeastPosition,
-  ): Promise<Omit<Standing, 'agreed'> & { readonly reads: RowRead[] }> {
+  ): Promise<Reading> {
+    const { online } = this.#options
     for (let tries = 1; ; tries++) {
-      const reads = await Promise.all(
-        views.map(({ keys }, view) => {
-          const present = keys.filter((key) => key !== null)
-          const name = (plan.views[view] as ServicePlan['views'][number]).finisher.plan.view.name
-          return this.#options.online.read(
-            name,
-            present.map((key) => shardOf(key, this.#options.shards)),
-            present,
-          )
-        }),
-      )
-      const { shards, position, agreed } = await this.#positionOf(reads)
+      const recalls = tries < readsMax ? await this.#recalls(plan, request, asked) : null
+      const answers = plan.views.map(({ finisher }, view) => new ViewAnswer(finisher, asked[view] as AskedKeys))
+      for (const answer of answers) answer.recall(recalls?.arena ?? null, recalls?.asOf.asOfMs ?? 0, recalls?.versions)
+      const reads = await Promise.all(answers.map((answer) => answer.read(online)))
+      const found = [...(recalls?.positions ?? []), ...reads.flatMap(({ positions }) => positions)]
+      const { shards, position, agreed } = await this.#positionOf(found)
       if (!agreed && tries < readsMax) continue
-      if (await this.#isReached(position, least)) return { reads, shards, position }
+      if (!(await this.#isReached(position, least))) continue
+      const asOf = recalls?.asOf ?? this.#asOf(plan, request, shards)
+      return { answers, reads, shards, position, asOf, arena: recalls?.arena ?? null }
     }
+  }
+
+  /**
+   * Where the shards stand before anything is read, and the T of what is asked: what was finished at these positions and
+   * holds at T need not be read. Null where T is not now, K is not everything, or there is nothing to recall.
+   */
+  async #recalls(plan: ServicePlan, request: LookupRequest, asked: readonly AskedKeys[]) {
+    const arena = this.#arena
+    if (arena.bytesMax === 0 || request.asOfMs !== undefined || request.knownAsOfMs !== undefined) return null
+    const shards = [...new Set(asked.flatMap((keys) => keys.shards))]
+    if (shards.length === 0) return null
+    const positions = await this.#options.online.positions(shards)
+    const versions = new Map<number, number>()
+    const standing: ShardPosition[] = []
+    for (let index = 0; index < shards.length; index++) {
+      const position = positions[index] ?? null
+      if (position === null) return null
+      versions.set(shards[index] as number, arena.version(shards[index] as number, position))
+      standing.push(position)
+    }
+    return { arena, positions: standing, versions, asOf: this.#asOf(plan, request, standing) }
   }
 
   /** Only streams behind the features count: others change nothing that is answered. */
@@ -193,8 +273,8 @@ export class Lookup implements FeatureLookup {
   }
 
   /** The shards behind the rows read (shard 0 where no row was asked for), their least position, and whether all stand there. */
-  async #positionOf(reads: readonly RowRead[]): Promise<Standing> {
-    let shards = [...new Set(reads.flatMap((read) => read.positions))]
+  async #positionOf(positions: readonly (ShardPosition | null)[]): Promise<Standing> {
+    let shards = [...new Set(positions)]
     if (shards.length === 0) shards = [...(await this.#options.online.positions([0]))]
     const standing = shards.filter((shard) => shard !== null)
     const [first, ...others] = standing
@@ -218,14 +298,14 @@ export class Lookup implements FeatureLookup {
     return { asOfMs: Number.isFinite(newestMs) ? newestMs + 1 : this.#options.clock.nowMs(), knownAsOfMs }
   }
 
-  /** The rows that the online store cannot answer exactly, at the very position of the others. */
+  /** The keys that the online store cannot answer exactly, at the very position of the others. */
   async #finishOffline(
     plan: ServicePlan,
     request: LookupRequest,
     untilMs: number,
     at: { readonly asOf: AsOf; readonly position: Position },
-    missing: readonly MissingRow[],
-    builders: readonly ColumnBuilder[][],
+    missing: readonly MissingKey[],
+    answers: readonly ViewAnswer[],
   ): Promise<void> {
     const { asOf } = at
     const position = ofStreams(at.position, plan.streams)
@@ -242,28 +322,24 @@ export class Lookup implements FeatureLookup {
     const queue = [...missing]
     const work = async (held: OfflineStore): Promise<void> => {
       for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
-        const { finisher, keyFields } = plan.views[next.view] as ServicePlan['views'][number]
-        const own = builders[next.view] as ColumnBuilder[]
+        const { finisher, asked, builders, setError } = answers[next.view] as ViewAnswer
+        const { keyFields } = plan.views[next.view] as ServicePlan['views'][number]
         try {
-          const key = Object.fromEntries(keyFields.map((field) => [field, request.entities[field]?.[next.row] ?? null]))
-          finisher.finish(await fromHistory(held, finisher.plan, key, asOf, position), asOf, own, next.row)
+          const row = asked.firstRows[next.index] as number
+          const key = Object.fromEntries(keyFields.map((field) => [field, request.entities[field]?.[row] ?? null]))
+          finisher.finish(await fromHistory(held, finisher.plan, key, asOf, position), asOf, builders, next.index)
         } catch (error) {
           if (!(error instanceof FeatureStoreError)) throw error
-          setError(own, next.row, error.code)
+          setError(next.index, error.code)
         }
       }
     }
-    if (store === null) for (const { view, row } of missing) setError(builders[view] as ColumnBuilder[], row, code)
+    if (store === null) for (const { view, index } of missing) answers[view]?.setError(index, code)
     else await Promise.all(Array.from({ length: Math.min(offlineQueriesMax, missing.length) }, () => work(store)))
   }
 
-  #columns(
-    plan: ServicePlan,
-    request: LookupRequest,
-    rows: number,
-    builders: readonly ColumnBuilder[][],
-  ): FeatureColumn[] {
-    const built = builders.map((view) => view.map((builder) => builder.build()))
+  #columns(plan: ServicePlan, request: LookupRequest, rows: number, answers: readonly ViewAnswer[]): FeatureColumn[] {
+    const built = answers.map((answer) => answer.columns(rows))
     const columns = plan.order.map(({ view, at }) => (built[view] as FeatureColumn[])[at] as FeatureColumn)
     if (plan.derived.length === 0) return columns
     const byName = new Map(columns.map((column) => [column.name, column]))
@@ -273,10 +349,5 @@ export class Lookup implements FeatureLookup {
     return [...columns, ...derived]
   }
 }
-
 const notReady = (): FeatureStoreError =>
   new FeatureStoreError('FS_NOT_READY', 'the online rows have not been built yet')
-
-function setError(builders: readonly ColumnBuilder[], row: number, code: ErrorCode): void {
-  for (const builder of builders) builder.setError(row, code)
-}

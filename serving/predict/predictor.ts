@@ -6,6 +6,7 @@ import { serviceFingerprints } from '../../core/definition/fingerprint.ts'
 import type { ModelRuntime } from '../../core/ports/model-runtime.ts'
 import type { ModelRegistered } from '../../core/registry/events.ts'
 import { newestModel, type RegistryState } from '../../core/registry/state.ts'
+import { withPlainDecimals } from '../lookup/check-request.ts'
 import type { FeatureLookup, Prediction, Predictor, PredictRequest } from '../lookup/types.ts'
 
 export interface PredictorOptions {
@@ -55,7 +56,7 @@ export class ModelPredictor implements Predictor {
     await this.#load(model, spec)
     const reply = await lookup.getFeatures(request)
     const absent = Object.keys(service.request).map((field) => [field, new Array<null>(reply.rows).fill(null)])
-    const given = { ...Object.fromEntries(absent), ...request.request }
+    const given = { ...Object.fromEntries(absent), ...withPlainDecimals(service.request, request).request }
     const matrix = featureMatrix(spec, reply.columns, given, reply.rows)
     const scores = await runtime.predict(model.model, model.version, matrix, reply.rows)
     return { scores, model: model.model, modelVersion: model.version, lookup: reply }

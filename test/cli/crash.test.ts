@@ -6,7 +6,7 @@ import { offlineText } from './offline-contents.ts'
 import { readingsProject, type AuditJson, type RebuildJson, type StatusJson } from './readings.ts'
 import { eventually, holderOf, isAlive, json, removeFolders, start } from './support.ts'
 
-const limit = 110_000
+const limit = 170_000
 afterAll(removeFolders, limit)
 
 /** More than a worker applies between two kills, so that most of them strike while it catches up. */
@@ -33,8 +33,12 @@ it(
       expect((await worker.finished).code, `killed after ${delays.join(', ')} ms`).not.toBe(0)
     }
     expect(await json(folder, ['worker', '--once'])).toMatchObject({ applied: rows, total: rows })
-    const { streams, deadLetters } = await json<StatusJson>(folder, ['status'])
+    const { streams, histories, deadLetters } = await json<StatusJson>(folder, ['status'])
     expect(streams).toMatchObject([{ records: rows, online: rows, offline: rows }])
+    expect(histories).toMatchObject([
+      { view: 'by_sensor', covered: rows, lag: 0 },
+      { view: 'by_site', covered: rows, lag: 0 },
+    ])
     expect(deadLetters).toBe(0)
     expect(
       await offlineText(
@@ -46,6 +50,7 @@ it(
     expect(audit.checked).toBeGreaterThan(500)
     expect(audit.mismatched).toBe(0)
     const rebuilt = await json<RebuildJson>(folder, ['rebuild', '--verify'])
+    expect(rebuilt.after.history).toMatch(/^by_sensor:\d{4,}:\w+ by_site:\d{2,}:\w+$/)
     expect(rebuilt.after).toEqual(rebuilt.before)
   },
   limit,

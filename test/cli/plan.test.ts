@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, expect, it } from 'vitest'
-import { dataFile, json, projectOf, removeFolders, run } from './support.ts'
+import { dataFile, json, projectOf, refusal, removeFolders, run } from './support.ts'
 
 const limit = 60_000
 afterAll(removeFolders, limit)
@@ -85,7 +85,7 @@ it(
       /\nestimated from all 2,000 records of stream taps:\n {2}view by_card: about 8 entities: 2,000 events, .+ in memory, .+ stored\n {6}hottest entity: 1,800 events, .+; a read visits about \d+ events and summaries \(small\)\n/,
     )
     expect(text).toMatch(
-      /\n {2}warning: view by_card: exact window of 7d will hold about 5\d M events \(\d+ MiB\) of its hottest entity at the rate of the log, 1,800 now; resolution '5m' would keep about 2,020 summaries\n$/,
+      /\n {2}warning: view by_card: exact window of 7d will hold about 5\d M events \(\d+ MiB\) of its hottest entity at the rate of the log, 1,800 now; resolution '5m' needs about 2,020 summaries \(this version keeps the events beside them\)\n$/,
     )
 
     await json(folder, ['apply'])
@@ -93,6 +93,55 @@ it(
     define(viewOver(''))
     const [unbounded] = (await plan()).estimates
     expect(unbounded?.views[0]?.warnings).toMatchObject([{ kind: 'unbounded' }])
+  },
+  limit,
+)
+
+it(
+  'plan estimates a view over a changelog',
+  async () => {
+    const changelog = viewOver('.over(days(7))')
+      .replace('card: string(), amount', 'tap: string(), card: string(), amount')
+      .replace("key: ['card'],", "changelog: true,\n  primaryKey: ['tap'],")
+    const folder = projectOf({ 'tidemark.config.ts': config, 'features.ts': stream })
+    const define = (text: string): void => writeFileSync(join(folder, 'features.ts'), text)
+    define(changelog)
+    await json(folder, ['apply'])
+    await json(
+      folder,
+      ['append', 'taps'],
+      `{"tap": "t1", "at": 1000, "card": "c1", "amount": 1, "_knownAt": 1000}
+{"tap": "t2", "at": 1000, "card": "c2", "amount": 1, "_knownAt": 1000}
+{"tap": "t1", "at": 1000, "_op": "delete", "_knownAt": 2000}`,
+    )
+    define(changelog.replace('days(7)', 'days(8)'))
+    expect((await json<PlanJson>(folder, ['plan'])).estimates).toMatchObject([
+      { stream: 'taps', records: 3, sampled: 3, views: [{ view: 'by_card', entities: 2 }] },
+    ])
+  },
+  limit,
+)
+
+it(
+  'get of a view that was changed and not applied says so, and not that a worker would help',
+  async () => {
+    const folder = projectOf({ 'tidemark.config.ts': config, 'features.ts': viewOver('.over(days(7))') })
+    const get = [
+      'get',
+      'by_card:n_1h',
+      'by_card:mean_amount',
+      '--entity',
+      'card=hot',
+      '--as-of',
+      '2026-01-06T00:00:00Z',
+    ]
+    await json(folder, ['apply'])
+    expect(await refusal(folder, get)).toMatchObject({ code: 'FS_NOT_READY' })
+    await json(folder, ['append', 'taps'], taps)
+    await json(folder, ['worker', '--once'])
+    expect(await json(folder, get)).toMatchObject({ rows: [{ values: { 'by_card:n_1h': '0' } }] })
+    writeFileSync(join(folder, 'features.ts'), viewOver('.over(days(8))'))
+    expect(await refusal(folder, get)).toMatchObject({ code: 'FS_NOT_APPLIED' })
   },
   limit,
 )

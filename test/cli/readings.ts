@@ -1,7 +1,7 @@
 /** A small project: sensors in three partitions, with nullable fields, int32 and int64, and known-at from the file. */
 import { projectOf } from './support.ts'
 
-export const features = `import { count, days, distinctCount, entity, float64, hours, int32, int64, last, lastN, max, mean, minutes, nullable, series, service, share, stddev, stream, string, sum, timestamp, tumbling, view } from 'tidemark'
+export const features = `import { count, days, distinctCount, entity, every, float64, hours, int32, int64, last, lastN, max, mean, minutes, nullable, series, service, share, stddev, stream, string, sum, timestamp, tumbling, view } from 'tidemark'
 
 export const readings = stream('readings', {
   fields: {
@@ -27,6 +27,7 @@ export const bySensor = view('by_sensor', {
   from: readings,
   entity: sensor,
   ttl: days(7),
+  history: every(days(1)),
   features: ({ level, total, temperature, note, site }) => ({
     n: count(),
     n_1h: count().over(hours(1)),
@@ -44,6 +45,7 @@ export const bySensor = view('by_sensor', {
 export const bySite = view('by_site', {
   from: readings,
   entity: site,
+  history: every(hours(6)),
   features: ({ temperature }) => ({
     n_1d: count().over(days(1)),
     temperature_stddev_1d: stddev(temperature).over(days(1)),
@@ -170,6 +172,12 @@ export interface StatusJson {
     readonly online: number | null
     readonly offline: number | null
   }[]
+  readonly histories: readonly {
+    readonly view: string
+    readonly records: number
+    readonly covered: number | null
+    readonly lag: number | null
+  }[]
   readonly deadLetters: number
   readonly deadLettersByCode: Readonly<Record<string, number>>
   readonly deadLetterList?: readonly {
@@ -182,9 +190,15 @@ export interface StatusJson {
   }[]
 }
 
+interface Digests {
+  readonly online: string
+  readonly offline: string
+  readonly history: string
+}
+
 export interface RebuildJson {
-  readonly before: { readonly online: string; readonly offline: string } | null
-  readonly after: { readonly online: string; readonly offline: string }
+  readonly before: Digests | null
+  readonly after: Digests
   readonly matches: boolean | null
 }
 

@@ -84,6 +84,7 @@ async function openSystem(writers: readonly AvroSchema[] = [schema]) {
         historyMs: 0,
         rowsMax: 10,
         cacheBytesMax: 0,
+        arenaBytesMax: 0,
         sleep: async () => {},
       })
       const { columns } = await lookup.getFeatures({

@@ -3,7 +3,8 @@ import fc from 'fast-check'
 import type { EventBatch } from '../../core/event/batch.ts'
 import { Op, type OpCode } from '../../core/event/operation.ts'
 import { offset } from '../../core/event/position.ts'
-import type { Column, FieldType, Scalar, ScalarType } from '../../core/event/types.ts'
+import { shapeOf, type Column, type FieldType, type Scalar } from '../../core/event/types.ts'
+import { formatDecimal, unscaledMax, unscaledOfCanonical } from '../../core/number/decimal.ts'
 import type { NaiveEvent } from '../../core/engine/naive.ts'
 
 export const fields: Readonly<Record<string, FieldType>> = {
@@ -15,6 +16,7 @@ export const fields: Readonly<Record<string, FieldType>> = {
   f: { type: 'float64', nullable: true, allowNonFinite: true },
   s: { type: 'string', nullable: true },
   ok: { type: 'bool', nullable: true },
+  d: { type: 'decimal', precision: 18, scale: 2, nullable: true },
 }
 
 /** Fields of a stream whose records correct others: by `id`, or as a changelog by `id` and `line`. */
@@ -41,6 +43,10 @@ const int64s = fc.oneof(
   fc.bigInt({ min: -20n, max: 20n }),
   fc.constantFrom(2n ** 63n - 1n, -(2n ** 63n), 2n ** 53n + 1n),
 )
+/** Unscaled; sums of the extremes leave the 18 digits. */
+const decimals = fc
+  .oneof(fc.bigInt({ min: -500n, max: 500n }), fc.constantFrom(unscaledMax, -unscaledMax, 10n ** 17n, 10n))
+  .map((unscaled) => formatDecimal(unscaled, 2))
 const floats = fc
   .oneof(
     fc.double({ min: -1000, max: 1000, noNaN: true }),
@@ -65,6 +71,7 @@ export const generatedEvent = (spanMs: number, delayMs: number, hot = false): fc
       f: orNull(floats),
       s: orNull(fc.constantFrom('x', 'y', 'zürich', '')),
       ok: orNull(fc.boolean()),
+      d: orNull(decimals),
     }),
   })
 
@@ -159,7 +166,8 @@ export function logged(events: readonly GeneratedEvent[]): NaiveEvent[] {
   })
 }
 
-function column(type: ScalarType, values: readonly Scalar[]): Column {
+function column(field: FieldType, values: readonly Scalar[]): Column {
+  const { type } = field
   const mask = values.some((value) => value === null)
     ? Uint8Array.from(values, (value) => (value === null ? 1 : 0))
     : null
@@ -175,6 +183,13 @@ function column(type: ScalarType, values: readonly Scalar[]): Column {
     }
     case 'int64':
       return { type, values: BigInt64Array.from(values, (value) => (value as bigint | null) ?? 0n), nulls: mask }
+    case 'decimal':
+      return {
+        type,
+        ...shapeOf(field),
+        values: BigInt64Array.from(values, (value) => (value === null ? 0n : unscaledOfCanonical(value as string))),
+        nulls: mask,
+      }
     case 'int32':
       return { type, values: Int32Array.from(values, Number), nulls: mask }
     case 'bool':
@@ -203,7 +218,7 @@ export function batchOf(
     eventTimes: Float64Array.from(events, (event) => event.eventTimeMs),
     knownAts: Float64Array.from(events, (event) => event.knownAtMs),
     columns: Object.fromEntries(
-      Object.entries(of).map(([name, { type }]) => [
+      Object.entries(of).map(([name, type]) => [
         name,
         column(
           type,

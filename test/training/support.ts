@@ -1,6 +1,6 @@
 /** A small project over the stream of test/support/history.ts: every kind of column that a training set can have. */
 import { buildCatalog } from '../../core/definition/catalog.ts'
-import { bool, float64, int32, int64, nullable, string, timestamp } from '../../core/definition/fields.ts'
+import { bool, decimal, float64, int32, int64, nullable, string, timestamp } from '../../core/definition/fields.ts'
 import {
   count,
   days,
@@ -37,6 +37,7 @@ export const events = stream('events', {
     f: nullable(float64({ allowNonFinite: true })),
     s: nullable(string()),
     ok: nullable(bool()),
+    d: nullable(decimal(18, 2)),
   },
   eventTime: 'at',
   key: ['who'],
@@ -77,7 +78,11 @@ const byWindow = view('by_window', {
   entity: who,
   ttl: 4_000,
   lateness: 1_500,
-  features: ({ i, b, s, ok }) => ({
+  features: ({ i, b, s, ok, d }) => ({
+    d_sum: sum(d).over(2_000),
+    d_std: stddev(d),
+    d_last2: lastN(d, 2),
+    d_max_above: max(d).where(d.gt(0.5)),
     i_std_shifted: stddev(i).over(700, { endsBefore: 400 }),
     i_mean_rows: mean(i).over(rows(4)),
     ok_rows: count().where(ok).over(rows(3)),

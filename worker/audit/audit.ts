@@ -6,6 +6,7 @@
 import { knownBy, windowStart, type AsOf } from '../../core/asof/visible.ts'
 import {
   featureOf,
+  featureValueType,
   fieldsAggregated,
   keyTypesOf,
   serviceOf,
@@ -300,9 +301,16 @@ function answerOf(catalog: Catalog, sample: AuditSample, name: string, answers: 
   const value = interpret(expression, (field) =>
     field.startsWith('request.')
       ? asOperand(sample.request[field.slice('request.'.length)] ?? null)
-      : asOperand((answers.get(field.replace('.', ':')) as Answer).value),
+      : featureOperand(catalog, field, (answers.get(field.replace('.', ':')) as Answer).value),
   )
   return value === null ? { status: Status.NULL, value } : { status: Status.PRESENT, value }
+}
+
+/** A decimal feature reads as float64, a decimal of the request as it is. */
+function featureOperand(catalog: Catalog, field: string, value: FeatureValue): Scalar {
+  const [view = '', feature = ''] = field.split('.')
+  const type = featureValueType(catalog, { view, feature })
+  return type.kind === 'scalar' && type.type === 'decimal' && value !== null ? Number(value) : asOperand(value)
 }
 
 /** Expressions of a service are over float64: counts and integer sums read as such. */

@@ -22,9 +22,9 @@ const fetchBytes = 64 * 1024
 /** Share of the event times left out at each end: one clock of 1970 would make every rate look small. */
 const outlierShare = 1 / 200
 
-/** Fields that a sample reads: keys and the event time. */
+/** Fields that a sample reads: keys, of entities and of a changelog's rows, and the event time. */
 export const sampledFields = (plans: readonly ViewPlan[]): string[] => [
-  ...new Set(plans.flatMap(({ view, stream }) => [...view.keyFields, stream.eventTime])),
+  ...new Set(plans.flatMap(({ view, stream }) => [...view.keyFields, ...(stream.primaryKey ?? []), stream.eventTime])),
 ]
 
 /**

@@ -11,7 +11,8 @@ import type { StreamDefinition } from '../../core/definition/types.ts'
 import { FeatureStoreError } from '../../core/errors.ts'
 import { opNames, type OpCode, type OpName } from '../../core/event/operation.ts'
 import type { PartitionPosition, Position } from '../../core/event/position.ts'
-import type { FieldType, Scalar } from '../../core/event/types.ts'
+import { scalarText, shapeOf, type FieldType, type Scalar } from '../../core/event/types.ts'
+import { formatDecimal, unscaledOfGiven } from '../../core/number/decimal.ts'
 import type { Clock } from '../../core/ports/environment.ts'
 import type { EventLog, LogRecord } from '../../core/ports/event-log.ts'
 import { parseInstant } from '../../core/time/time.ts'
@@ -198,7 +199,7 @@ const nonFinite: Readonly<Record<string, number>> = {
 function parseField(name: string, field: FieldType, value: unknown): Scalar {
   const wrong = (): FeatureStoreError =>
     invalid(
-      `field ${name} is ${JSON.stringify(value) ?? 'missing'}, not ${field.type}${field.nullable === true ? ' or null' : ''}`,
+      `field ${name} is ${JSON.stringify(value) ?? 'missing'}, not ${scalarText(field)}${field.nullable === true ? ' or null' : ''}`,
     )
   if (value === undefined || value === null) {
     if (field.nullable === true) return null
@@ -223,6 +224,12 @@ function parseField(name: string, field: FieldType, value: unknown): Scalar {
       )
         throw wrong()
       return BigInt(value)
+    }
+    case 'decimal': {
+      // Parsing a JSON number loses its text: it is taken by its shortest one, and up to 15 digits.
+      const unscaled = unscaledOfGiven(value, shapeOf(field))
+      if (unscaled === null) throw wrong()
+      return formatDecimal(unscaled, shapeOf(field).scale)
     }
     case 'float64': {
       // JSON writes 1e999 for what no double holds.

@@ -9,6 +9,7 @@ import type { StreamDefinition } from '../../core/definition/types.ts'
 import { FeatureStoreError } from '../../core/errors.ts'
 import { scalarAt } from '../../core/event/column.ts'
 import { opNames } from '../../core/event/operation.ts'
+import { itemOf } from '../../core/engine/feature-column.ts'
 import type { Column, FieldType, ScalarType } from '../../core/event/types.ts'
 import { compileExpression } from '../../core/expression/compile.ts'
 import type { EventLog, LogRecord } from '../../core/ports/event-log.ts'
@@ -48,6 +49,7 @@ const accepted: Readonly<Record<ScalarType, readonly ScalarType[]>> = {
   int64: ['int64', 'int32'],
   float64: ['float64', 'int32', 'int64'],
   timestamp: ['timestamp', 'int64'],
+  decimal: ['decimal', 'int32', 'int64'],
 }
 
 /** Errors: FS_FILE_INVALID when a column is missing or of a type that no value of which could fit. */
@@ -57,7 +59,7 @@ export async function importTable(options: ImportOptions): Promise<ImportReport>
   const fields = Object.fromEntries(
     Object.entries(columns).map(([name, column]): [string, FieldType] => [name, writtenType(stream, name, column)]),
   )
-  const schema = streamSchema(stream.name, fields)
+  const schema = streamSchema(stream.name, fields, otherDecimals(stream, columns))
   options.putSchema(stream.name, schema)
   const knownAts = knownAtOf(options, columns)
   const order = sortByTime(knownAts)
@@ -165,11 +167,23 @@ const constantText = (text: string, rows: number): Column => ({
 function writtenType(stream: StreamDefinition, name: string, column: Column): FieldType {
   const field = stream.fields[name] ?? { type: column.type }
   const type = field.type === 'timestamp' || field.type === 'float64' ? field.type : column.type
+  const written = field.type === 'float64' && column.type !== 'float64' ? column.type : type
+  const sameScale =
+    column.type === 'decimal' && column.scale === field.scale && column.precision <= (field.precision ?? 0)
   return {
-    type: field.type === 'float64' && column.type !== 'float64' ? column.type : type,
+    ...itemOf(column.type === 'decimal' ? (sameScale ? field : column) : { type: written }),
     ...(column.nulls === null && field.nullable !== true ? {} : { nullable: true }),
   }
 }
+
+/** Decimals of the file whose digits are not those of the field: what does not fit the field becomes a dead letter. */
+const otherDecimals = (stream: StreamDefinition, columns: Readonly<Record<string, Column>>): Set<string> =>
+  new Set(
+    Object.entries(columns).flatMap(([name, column]) => {
+      const { scale, precision = 0 } = stream.fields[name] ?? {}
+      return column.type === 'decimal' && (column.scale !== scale || column.precision > precision) ? [name] : []
+    }),
+  )
 
 /** int64 as float64, from its two halves: no BigInt per value. */
 function numbersOf(values: BigInt64Array): Float64Array {

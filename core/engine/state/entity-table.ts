@@ -1,18 +1,18 @@
 import { murmur2 } from '../../event/key.ts'
-import { entityWords, type EventStore } from './event-store.ts'
+import { entityFlags, entityWords, type EventStore } from './event-store.ts'
 
 // Words of an entity that belong to this table (event-store.ts has the others).
 const keyStart = 0
 const keyLength = 1
 const keyHash = 2
 const entityShard = 3
-const entityFlags = 15
 
-/** `loaded`: its events are here. `dirty`: they are not as the store has them. */
-export const Flag = { loaded: 1, dirty: 2, listed: 4 } as const
+/** `loaded`: its events are here. `dirty`: they are not as the store has them. `kept`: somebody keeps what was finished from them. */
+export const Flag = { loaded: 1, dirty: 2, listed: 4, kept: 8 } as const
 
 /**
- * Entities by the bytes of their keys: an index with open addressing, at most half full, verified against the bytes.
+ * Entities by the bytes of their keys: an index with open addressing, at most half full, verified against the bytes. It
+ * is made when somebody looks there: a worker mostly goes by the codes of its decoder (key-resolver.ts).
  *
  *     slots   | hash | entity + 1 | hash | entity + 1 | …        0: free
  *     keys    key bytes, one behind the other
@@ -24,6 +24,10 @@ export class EntityTable {
   #mask = 31
   #keys = new Uint8Array(256)
   #keysUsed = 0
+  /** Entities below it are in the index. */
+  #indexed = 0
+  /** Entities were named by others than the caller of `append`. */
+  #mixed = false
 
   constructor(events: EventStore, shards: number) {
     this.#events = events
@@ -36,19 +40,29 @@ export class EntityTable {
 
   /** The entity of a key, -1 for none. */
   find(key: Uint8Array): number {
-    const slot = this.#slotOf(key, murmur2(key))
-    return (this.#slots[slot * 2 + 1] as number) - 1
+    this.#index()
+    return (this.#slots[this.#slotOf(key, murmur2(key)) * 2 + 1] as number) - 1
   }
 
   /** The entity of a key; a new one when there was none. */
   add(key: Uint8Array): number {
+    this.#mixed = true
+    this.#index()
     const hash = murmur2(key)
-    const slot = this.#slotOf(key, hash)
-    const known = (this.#slots[slot * 2 + 1] as number) - 1
-    if (known >= 0) return known
+    const known = (this.#slots[this.#slotOf(key, hash) * 2 + 1] as number) - 1
+    return known >= 0 ? known : this.#new(key, hash)
+  }
+
+  /**
+   * A new entity for a key that nobody has named before, which is not checked: for the one caller that knows, because it
+   * has a code for each key. Where others name entities as well, it is checked after all.
+   */
+  append(key: Uint8Array): number {
+    return this.#mixed ? this.add(key) : this.#new(key, murmur2(key))
+  }
+
+  #new(key: Uint8Array, hash: number): number {
     const entity = this.#events.addEntity()
-    this.#slots[slot * 2] = hash
-    this.#slots[slot * 2 + 1] = entity + 1
     const { entities } = this.#events
     const at = entity * entityWords
     entities[at + keyStart] = this.#keysUsed
@@ -56,23 +70,37 @@ export class EntityTable {
     entities[at + keyHash] = hash
     // The same as `shardOf` of the key.
     entities[at + entityShard] = (hash & 0x7fffffff) % this.#shards
-    entities[at + entityFlags] = 0
     this.#keep(key)
-    if (this.#events.entityCount * 2 > this.#mask) this.#grow()
     return entity
   }
 
-  /** A copy of an entity's key. */
+  /** Entities are put into the index when somebody looks there. */
+  #index(): void {
+    const { entityCount, entities } = this.#events
+    while (entityCount * 2 > this.#mask) this.#grow()
+    for (; this.#indexed < entityCount; this.#indexed++) {
+      const hash = entities[this.#indexed * entityWords + keyHash] as number
+      let slot = (hash ^ (hash >>> 15)) & this.#mask
+      while (this.#slots[slot * 2 + 1] !== 0) slot = (slot + 1) & this.#mask
+      this.#slots[slot * 2] = hash
+      this.#slots[slot * 2 + 1] = this.#indexed + 1
+    }
+  }
+
+  /** An entity's key: a view that stays as it is. */
   key(entity: number): Uint8Array {
     const at = entity * entityWords
     const start = this.#events.entities[at + keyStart] as number
-    return this.#keys.slice(start, start + (this.#events.entities[at + keyLength] as number))
+    return this.#keys.subarray(start, start + (this.#events.entities[at + keyLength] as number))
   }
 
   shard(entity: number): number {
     return this.#events.entities[entity * entityWords + entityShard] as number
   }
 
+  flags(entity: number): number {
+    return this.#events.entities[entity * entityWords + entityFlags] as number
+  }
   has(entity: number, flag: number): boolean {
     return ((this.#events.entities[entity * entityWords + entityFlags] as number) & flag) !== 0
   }

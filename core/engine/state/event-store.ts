@@ -41,6 +41,11 @@ const entityNewest = 4
 const entityPrunedNewest = 5
 const entityPrunedKnown = 6
 const entityEvents = 14
+/** Low 8 bits: flags of the entity table. Above: nodes that are up to date (nodes.ts). */
+export const entityFlags = 15
+const nodesShift = 8
+/** Runs of a node. */
+export const nodeShift = 5
 
 /** Fits `known - base` and `time - base`. */
 const isDelta = (delta: number): boolean => delta >= 0 && delta <= deltaMax
@@ -63,9 +68,11 @@ class FreeList {
   }
 }
 
-/** Capacity to grow to: by half while small, then by a quarter, so that little lies idle. */
-const grown = (capacity: number, needed: number): number =>
-  Math.max(needed, Math.ceil(capacity * (capacity < 1 << 22 ? 1.5 : 1.25)))
+/** Capacity to grow to, of `capacity` things of `bytes` each: by half while small, by an eighth when what lies idle counts. */
+const grown = (capacity: number, needed: number, bytes: number): number => {
+  const size = capacity * bytes
+  return Math.max(needed, Math.ceil(capacity * (size < 1 << 18 ? 1.5 : size < 1 << 24 ? 1.25 : 1.125)))
+}
 
 export interface StoreSize {
   readonly entities?: number
@@ -132,7 +139,9 @@ export class EventStore {
   addEntity(): number {
     const entity = this.entityCount++
     if (this.entityCount * entityWords > this.entities.length) {
-      const larger = new Int32Array(grown(this.entities.length / entityWords, this.entityCount) * entityWords)
+      const larger = new Int32Array(
+        grown(this.entities.length / entityWords, this.entityCount, entityWords * 4) * entityWords,
+      )
       larger.set(this.entities)
       this.entities = larger
       this.entityFloats = new Float64Array(larger.buffer)
@@ -147,6 +156,7 @@ export class EventStore {
     this.entities[at + entityDirClass] = -1
     this.entities[at + entityLastRun] = -1
     this.entities[at + entityEvents] = 0
+    this.#keepNodes(entity, 0)
     const atFloat = entity * (entityWords / 2)
     this.entityFloats[atFloat + entityNewest] = Number.NEGATIVE_INFINITY
     this.entityFloats[atFloat + entityPrunedNewest] = Number.NEGATIVE_INFINITY
@@ -181,6 +191,20 @@ export class EventStore {
   setPruned(entity: number, newestMs: number, knownMs: number): void {
     this.entityFloats[entity * 8 + entityPrunedNewest] = newestMs
     this.entityFloats[entity * 8 + entityPrunedKnown] = knownMs
+  }
+
+  /** Nodes of an entity that are up to date: the first so many. */
+  nodesOf(entity: number): number {
+    return (this.entities[entity * entityWords + entityFlags] as number) >>> nodesShift
+  }
+  setNodes(entity: number, nodes: number): void {
+    const at = entity * entityWords + entityFlags
+    this.entities[at] = ((this.entities[at] as number) & ((1 << nodesShift) - 1)) | (nodes << nodesShift)
+  }
+  /** Run `index` and those behind it are no longer what their nodes say. */
+  #keepNodes(entity: number, index: number): void {
+    const nodes = index >> nodeShift
+    if (this.nodesOf(entity) > nodes) this.setNodes(entity, nodes)
   }
 
   // Cursors.
@@ -305,6 +329,7 @@ export class EventStore {
 
   #insertWithin(entity: number, timeMs: number, knownMs: number, order: number): number {
     let index = this.#runFor(entity, timeMs, knownMs, order)
+    this.#keepNodes(entity, index)
     let run = this.runAt(entity, index)
     if (this.lengthOf(run) === runLength) {
       // Behind all others a new run is better than two halves.
@@ -455,6 +480,28 @@ export class EventStore {
     this.#insertRun(entity, index + 1, right)
   }
 
+  /** Cuts run `index` in two before a place in its middle: both are in the part that it was in. */
+  cutRun(entity: number, index: number, place: number): void {
+    this.#cut(entity, index, place)
+  }
+
+  /**
+   * Makes an entity the concatenation of others, which keep their runs and must not change while it is read. It is let go
+   * by composing it anew, never cleared.
+   */
+  compose(entity: number, sources: readonly number[]): void {
+    this.#freeDir(entity)
+    this.#clearEntity(entity)
+    let events = 0
+    for (const source of sources) {
+      const runs = this.runsOf(source)
+      for (let index = 0; index < runs; index++) this.#insertRun(entity, this.runsOf(entity), this.runAt(source, index))
+      events += this.count(source)
+      if (runs > 0) this.entityFloats[entity * 8 + entityNewest] = this.newestMs(source)
+    }
+    this.entities[entity * entityWords + entityEvents] = events
+  }
+
   #setDeltaMax(run: number): void {
     const record = this.record(run, this.lengthOf(run) - 1)
     this.runs[run * runWords + runMaxDelta] = this.words[record * this.layout.stride] as number
@@ -491,12 +538,14 @@ export class EventStore {
 
   /** Something of a record was changed in place, such as until when it counts. */
   touch(entity: number, cursor: number): void {
+    this.#keepNodes(entity, cursor >> runShift)
     this.#forget(this.runAt(entity, cursor >> runShift))
   }
 
   /** Forgets events older than `beforeMs`, remembering their newest times. */
   prune(entity: number, beforeMs: number): void {
     if (this.count(entity) === 0 || this.baseOf(this.runAt(entity, 0)) >= beforeMs) return
+    this.#keepNodes(entity, 0)
     let newest = this.prunedNewestMs(entity)
     let known = this.prunedKnownMs(entity)
     const end = this.lowerBound(entity, beforeMs)
@@ -541,6 +590,16 @@ export class EventStore {
     return until === Number.POSITIVE_INFINITY ? known : Math.max(known, until)
   }
 
+  /** Newest knownAt of a run's events, whatever ended them. */
+  newestKnownAtOf(run: number): number {
+    let newest = 0
+    for (let place = this.lengthOf(run) - 1; place >= 0; place--) {
+      const delta = this.words[this.record(run, place) * this.layout.stride + 1] as number
+      if (place === this.lengthOf(run) - 1 || delta > newest) newest = delta
+    }
+    return this.knownBaseOf(run) + newest
+  }
+
   #dropFirst(run: number, places: number): void {
     this.#forget(run)
     const { stride } = this.layout
@@ -570,7 +629,7 @@ export class EventStore {
   addSummary(run: number): number {
     const summary = this.#freeSummaries.length > 0 ? this.#freeSummaries.pop() : this.#summariesUsed++
     if (this.#summariesUsed * this.summaryStride > this.summaries.length) {
-      const capacity = grown(this.summaries.length / this.summaryStride, this.#summariesUsed)
+      const capacity = grown(this.summaries.length / this.summaryStride, this.#summariesUsed, this.summaryStride * 8)
       const larger = new Float64Array(capacity * this.summaryStride)
       larger.set(this.summaries)
       this.summaries = larger
@@ -587,7 +646,9 @@ export class EventStore {
     const words = this.#segmentsUsed * segmentLength * this.layout.stride
     if (words > this.words.length) {
       const perSegment = segmentLength * this.layout.stride
-      const larger = new Int32Array(grown(this.words.length / perSegment, this.#segmentsUsed) * perSegment)
+      const larger = new Int32Array(
+        grown(this.words.length / perSegment, this.#segmentsUsed, perSegment * 4) * perSegment,
+      )
       larger.set(this.words)
       this.words = larger
       this.floats = new Float64Array(larger.buffer)
@@ -599,7 +660,7 @@ export class EventStore {
   #takeRun(): number {
     const run = this.#freeRuns.length > 0 ? this.#freeRuns.pop() : this.#runsUsed++
     if (this.#runsUsed * runWords > this.runs.length) {
-      const larger = new Int32Array(grown(this.runs.length / runWords, this.#runsUsed) * runWords)
+      const larger = new Int32Array(grown(this.runs.length / runWords, this.#runsUsed, runWords * 4) * runWords)
       larger.set(this.runs)
       this.runs = larger
       this.runFloats = new Float64Array(larger.buffer)
@@ -645,7 +706,7 @@ export class EventStore {
     const dir = this.#dirUsed
     this.#dirUsed += 1 << dirClass
     if (this.#dirUsed > this.dirs.length) {
-      const larger = new Int32Array(grown(this.dirs.length, this.#dirUsed))
+      const larger = new Int32Array(grown(this.dirs.length, this.#dirUsed, 4))
       larger.set(this.dirs)
       this.dirs = larger
     }

@@ -58,6 +58,13 @@ export class FloatMoments {
     return true
   }
 
+  /** As mergeRun, of a node: `| n | total |`, NaN where one of its runs is wide. */
+  mergeNode(summaries: Float64Array, at: number): boolean {
+    if (!this.#lanes.mergeTotal(summaries, at + 1)) return false
+    this.n += summaries[at] as number
+    return true
+  }
+
   sum(): number | null {
     if (this.n === 0) return null
     return this.#isWide() ? this.#sum.round() : this.#lanes.roundSum()

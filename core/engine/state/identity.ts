@@ -1,5 +1,5 @@
 import { Op } from '../../event/operation.ts'
-import type { Column } from '../../event/types.ts'
+import { tableText, type Column } from '../../event/types.ts'
 import { runMask, runShift, type EventStore } from './event-store.ts'
 
 /**
@@ -14,8 +14,7 @@ import { runMask, runShift, type EventStore } from './event-store.ts'
 export function idsOf(column: Column, rows: number): Float64Array {
   const ids = new Float64Array(rows)
   if (column.type === 'string') {
-    const { strings } = column.table
-    for (let row = 0; row < rows; row++) ids[row] = hash53(strings[column.values[row] as number] as string)
+    for (let row = 0; row < rows; row++) ids[row] = hash53(tableText(column.table, column.values[row] as number))
   } else if (column.type === 'int64') {
     for (let row = 0; row < rows; row++) {
       const value = column.values[row] as bigint
@@ -61,7 +60,7 @@ export function contentHashes(
     for (let row = 0; row < rows; row++) {
       if (nulls !== null && nulls[row] === 1) mix(row, 0x9e3779b9 | 0)
       else if (column.type === 'string') {
-        const id = hash53(column.table.strings[column.values[row] as number] as string)
+        const id = hash53(tableText(column.table, column.values[row] as number))
         mix(row, id | 0)
         mix(row, Math.floor(id / 2 ** 32))
       } else if (wide === null) mix(row, values[row] as number)

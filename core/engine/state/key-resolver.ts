@@ -1,7 +1,7 @@
 import { FeatureStoreError } from '../../errors.ts'
 import { scalarAt } from '../../event/column.ts'
-import { encodeKey } from '../../event/key.ts'
-import type { Column, Scalar, ScalarType, StringTable } from '../../event/types.ts'
+import { encodeKey, keyBytesMax } from '../../event/key.ts'
+import { tableSize, type Column, type Scalar, type ScalarType, type StringTable } from '../../event/types.ts'
 import type { EntityTable } from './entity-table.ts'
 
 /** What a key is that no entity can have: null, or longer than 1,024 bytes. */
@@ -21,6 +21,8 @@ export class KeyResolver {
   readonly #types: readonly ScalarType[]
   readonly #width: number
   #tables: readonly (StringTable | null)[] = []
+  /** The codes at hand are the first: a new one is a new key. */
+  #oneTable = true
   /** Code -> entity + 2; 0: not asked yet; 1: no entity. */
   #byCode = new Int32Array(0)
   /** Tuple index: entry + 1; entries have their words in #tuples and their entity in #found. */
@@ -53,6 +55,7 @@ export class KeyResolver {
   }
 
   #forget(tables: readonly (StringTable | null)[]): void {
+    this.#oneTable = this.#tables.length === 0
     this.#tables = tables
     this.#byCode = new Int32Array(0)
     this.#slots = new Int32Array(64)
@@ -67,7 +70,7 @@ export class KeyResolver {
     rows: number,
     out: Int32Array,
   ): void {
-    const size = table.strings.length
+    const size = tableSize(table)
     if (size > this.#byCode.length) {
       const larger = new Int32Array(Math.ceil(size * 1.5))
       larger.set(this.#byCode)
@@ -82,11 +85,17 @@ export class KeyResolver {
       const code = codes[row] as number
       let entity = (known[code] as number) - 2
       if (entity === -2) {
-        entity = this.#entityOf(columns, row)
+        entity = table.bytes === undefined ? this.#entityOf(columns, row) : this.#entityOfBytes(table.bytes(code))
         known[code] = entity + 2
       }
       out[row] = entity
     }
+  }
+
+  /** A string alone is a key as it is. */
+  #entityOfBytes(bytes: Uint8Array): number {
+    if (bytes.length > keyBytesMax) return noEntity
+    return this.#oneTable ? this.#entities.append(bytes) : this.#entities.add(bytes)
   }
 
   #resolveTuples(

@@ -11,7 +11,7 @@ import type { InputPlan } from '../plan.ts'
  *              never counted, else the knownAt that ended it
  *     f64      id, hashed to 53 bits                      | `id`: streams with an id
  *     i32 i32  content hash, Op code                      | `id`
- *     f64 …    float64, timestamp and int64 inputs
+ *     f64 …    float64, timestamp, int64 and decimal inputs
  *     i32 …    int32, bool and string (code) inputs
  *     i32 …    bit i of word i / 32: input i is null      | `nulls`: where an input can be null
  *
@@ -32,7 +32,8 @@ export interface RecordLayout {
   readonly inputs: readonly number[]
 }
 
-export const isWide = (type: ScalarType): boolean => type === 'float64' || type === 'timestamp' || type === 'int64'
+export const isWide = (type: ScalarType): boolean =>
+  type === 'float64' || type === 'timestamp' || type === 'int64' || type === 'decimal'
 
 export interface RecordNeeds {
   readonly inputs: readonly Pick<InputPlan, 'type' | 'nullable'>[]

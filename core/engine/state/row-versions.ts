@@ -1,5 +1,5 @@
 import { FeatureStoreError } from '../../errors.ts'
-import { encodeKey, shardOf } from '../../event/key.ts'
+import { encodeRowKey, shardOf } from '../../event/key.ts'
 import { scalarAt } from '../../event/column.ts'
 import type { Column, Scalar, ScalarType } from '../../event/types.ts'
 
@@ -59,7 +59,7 @@ export class RowVersions {
     return Array.from({ length: rows }, (_, row) => {
       try {
         return this.#named(
-          encodeKey(
+          encodeRowKey(
             parts.map((column): Scalar => scalarAt(column, row)),
             this.#types,
           ),

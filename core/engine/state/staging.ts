@@ -41,6 +41,7 @@ export class Staging {
         copyFloats(column.values, this.floats, slot, half, rows)
         break
       case 'int64':
+      case 'decimal':
         copyLongs(column.values, this.longs, slot, half, rows)
         break
       case 'int32':

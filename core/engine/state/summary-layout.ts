@@ -1,8 +1,7 @@
-import { runLaneWords } from '../../number/lanes.ts'
 import type { InputPlan } from '../plan.ts'
 
 /**
- * What a run tells about itself without its events being read: float64 numbers.
+ * What a run tells about itself without its events being read, and a node about 32 runs (nodes.ts): float64 numbers.
  *
  *     | newest known | standing | tally, extremes and lanes of each input | …
  *
@@ -11,8 +10,9 @@ import type { InputPlan } from '../plan.ts'
  *     tally          | n | sum | squaresHi | squaresLo | min | max |   int32 and bool (tally.ts)
  *     extremes       | n | min | max |                                 float64 and timestamp, where asked for
  *     lanes          | n | s0 s1 q0 q1 q2 q3 |                         sums of float64 (number/lanes.ts)
+ *       of a node    | n | s0 s1 q0 q1 q2 q3 sC qC |
  *
- * n counts values that are not null, in extremes not NaN either. int64 has none: its functions read events.
+ * n counts values that are not null, in extremes not NaN either. int64 and decimal have none: their functions read events.
  */
 export interface SummaryLayout {
   readonly stride: number
@@ -26,9 +26,9 @@ export const newestKnownAt = 0
 export const standingAt = 1
 const tallyLength = 6
 const extremesLength = 3
-const lanesLength = 1 + runLaneWords
 
-export function summaryLayout(inputs: readonly InputPlan[]): SummaryLayout {
+/** `laneWords`: runLaneWords for runs, totalLaneWords for nodes. */
+export function summaryLayout(inputs: readonly InputPlan[], laneWords: number): SummaryLayout {
   let stride = 2
   const take = (length: number, wanted: boolean): number => {
     if (!wanted) return -1
@@ -42,7 +42,7 @@ export function summaryLayout(inputs: readonly InputPlan[]): SummaryLayout {
     const isFloat = input.type === 'float64' || input.type === 'timestamp'
     tallies.push(take(tallyLength, input.type === 'int32' || input.type === 'bool'))
     extremes.push(take(extremesLength, isFloat && input.extremes))
-    lanes.push(take(lanesLength, input.type === 'float64' && input.moments))
+    lanes.push(take(1 + laneWords, input.type === 'float64' && input.moments))
   }
   return { stride, tallies, extremes, lanes }
 }

@@ -12,6 +12,9 @@ export class ViewState {
   /** By input: where the lanes of its sums lie (number/lanes.ts); null until the first run is summarised. */
   readonly anchors: (number | null)[]
 
+  /** Nodes of entities that have many runs (nodes.ts). */
+  readonly nodes = new Map<number, Float64Array>()
+
   constructor(plan: ViewPlan, tables: readonly (Interner | null)[] = newTables(plan.inputs), size: StoreSize = {}) {
     this.plan = plan
     this.tables = tables

@@ -34,6 +34,19 @@ describe('schemas beside the log', () => {
     expect(() => schemas.putSchema(stream, micros)).toThrow(expect.objectContaining({ code: 'FS_DEFINITION_INVALID' }))
   })
 
+  it('are one where decimals only have more digits before the point, and two where they have others behind it', async () => {
+    const root = testFolder()
+    await logOf(root, [1])
+    const schemas = new LogSchemas(root)
+    const of = (precision: number, scale: number): AvroSchema =>
+      streamSchema('clicks', { price: { type: 'decimal', precision, scale } })
+    schemas.putSchema(stream, of(9, 2))
+    expect(schemas.putSchema(stream, of(18, 2))).toBe(fingerprintHex(of(9, 2)))
+    expect(() => schemas.putSchema(stream, of(9, 3))).toThrow(
+      expect.objectContaining({ code: 'FS_DEFINITION_INVALID' }),
+    )
+  })
+
   it('under another’s name are refused', async () => {
     const root = testFolder()
     await logOf(root, [1])

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { readParquet } from '../../../connectors/parquet/read.ts'
+import { scalarAt } from '../../../core/event/column.ts'
 import type { Column, Scalar } from '../../../core/event/types.ts'
 
 /** Written by pyarrow, four rows each, the third one null in every column but `id`. */
@@ -63,12 +64,36 @@ test('a file without rows has empty columns', async () => {
 })
 
 test('what is not read is refused by name, beside columns that are', async () => {
-  for (const [name, what] of Object.entries({ price: /price is of type DECIMAL/, list: /list is nested/, at: /at is/ }))
+  for (const [name, what] of Object.entries({
+    price: /price has 19 digits behind the point/,
+    list: /list is nested/,
+    at: /at is/,
+  }))
     await expect(readParquet(fixture('others'), [name])).rejects.toThrow(what)
   await expect(readParquet(fixture('others'))).rejects.toMatchObject({ code: 'FS_FILE_INVALID' })
   await expect(readParquet(fixture('others'), ['nowhere'])).rejects.toThrow(/no column nowhere/)
   const { columns } = await readParquet(fixture('others'), ['id'])
   expect(listed(columns['id'])).toEqual([1])
+})
+
+test('decimals of any size in the file are exact', async () => {
+  const d9 = { type: 'decimal', precision: 9, scale: 2 }
+  const fixed = await readParquet(fixture('decimals-fixed'))
+  expect(fixed.columns).toMatchObject({ d9, d18: { precision: 18, scale: 18 }, d38: { precision: 18, scale: 3 } })
+  const texts = (columns: typeof fixed.columns, name: string): Scalar[] =>
+    [0, 1, 2, 3].map((row) => scalarAt(columns[name] as Column, row))
+  const integers = await readParquet(fixture('decimals-integers'))
+  expect(integers.columns).toMatchObject({ d9, d18: { precision: 18, scale: 18 } })
+  for (const { columns } of [fixed, integers]) {
+    expect(texts(columns, 'd9')).toEqual(['1.10', '-9999999.99', null, '9999999.99'])
+    const nines = '999999999999999999'
+    expect(texts(columns, 'd18')).toEqual(['0.000000000000000001', `-0.${nines}`, null, '0.000000000000000000'])
+  }
+  expect(texts(fixed.columns, 'd38')).toEqual(['999999999999999.999', '-999999999999999.999', null, '-0.001'])
+  await expect(readParquet(fixture('decimals-wide'))).rejects.toMatchObject({
+    code: 'FS_FILE_INVALID',
+    message: expect.stringContaining('column wide has more than 18 digits in row 2') as unknown,
+  })
 })
 
 test('a codec that is not read is refused with what to write instead', async () => {

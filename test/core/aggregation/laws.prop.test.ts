@@ -4,7 +4,10 @@ import { overflow } from '../../../core/aggregation/aggregation.ts'
 import { aggregationOf } from '../../../core/aggregation/index.ts'
 import type { AggregationDefinition } from '../../../core/definition/types.ts'
 import type { Scalar, ScalarType } from '../../../core/event/types.ts'
+import { formatDecimal, unscaledMax } from '../../../core/number/decimal.ts'
 
+/** Of the decimals. */
+const scale = 4
 const int64Max = (1n << 63n) - 1n
 const int64Min = -(1n << 63n)
 const values: Readonly<Record<ScalarType, fc.Arbitrary<Scalar>>> = {
@@ -18,9 +21,12 @@ const values: Readonly<Record<ScalarType, fc.Arbitrary<Scalar>>> = {
   timestamp: fc.constantFrom(-62_135_596_800_000, 0, 1, 253_370_764_799_999),
   bool: fc.boolean(),
   string: fc.constantFrom('', 'a', 'b', '\0'),
+  decimal: fc
+    .oneof(fc.constantFrom(0n, unscaledMax, -unscaledMax), fc.bigInt({ min: -unscaledMax, max: unscaledMax }))
+    .map((unscaled) => formatDecimal(unscaled, scale)),
 }
 
-const numbers: readonly ScalarType[] = ['int32', 'int64', 'float64']
+const numbers: readonly ScalarType[] = ['int32', 'int64', 'float64', 'decimal']
 const everything = Object.keys(values) as ScalarType[]
 const algebras: readonly [AggregationDefinition['function'], readonly ScalarType[], object?][] = [
   ['count', everything],
@@ -53,7 +59,7 @@ const same = (a: unknown, b: unknown): boolean =>
     : Object.is(a, b)
 
 describe.each(cases)('%s', (_, definition, type) => {
-  const algebra = aggregationOf(definition, type)
+  const algebra = aggregationOf(definition, type, scale)
   // Accumulators may be changed in place, so each is made anew.
   const of = (list: readonly Scalar[]): unknown => list.reduce(algebra.add, algebra.empty())
   const lists = fc.array(values[type], { maxLength: 8 })

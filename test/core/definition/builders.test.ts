@@ -4,6 +4,7 @@ import { buildCatalog } from '../../../core/definition/catalog.ts'
 import { expressionsOf } from '../../../core/definition/stream.ts'
 import type { Definition } from '../../../core/definition/types.ts'
 import type { ErrorCode } from '../../../core/errors.ts'
+import { every, everyEvent, historyStepOf, none } from '../../../core/definition/history.ts'
 
 const { bool, count, days, distinctCount, entity, float64, hours, int32, int64, lastN, mean, nullable } = tidemark
 const { model, service, stream, string, sum, timestamp, view } = tidemark
@@ -87,8 +88,46 @@ describe('streams', () => {
   test.each(['knownAt', 'maxKnownAtJump'])('%s: not yet', (option) => {
     expect(make({ [option]: 'n' })).toThrow(error('FS_NOT_YET', new RegExp(`stream s: ${option} is not built yet`)))
   })
-  test('decimal: not yet', () => {
-    expect(() => tidemark.decimal(10, 2)).toThrow(error('FS_NOT_YET', /decimal\(10, 2\)/))
+  test('decimals have 1 to 18 digits, none to all of them behind the point', () => {
+    expect(tidemark.decimal(18, 2)).toEqual({ type: 'decimal', precision: 18, scale: 2 })
+    expect(tidemark.nullable(tidemark.decimal(1, 1))).toEqual({
+      type: 'decimal',
+      precision: 1,
+      scale: 1,
+      nullable: true,
+    })
+    expect(() => tidemark.decimal(19, 2)).toThrow(error('FS_NOT_YET', /decimal\(19, 2\).*18 digits/))
+    expect(() => tidemark.decimal(38, 0)).toThrow(error('FS_NOT_YET', /decimal\(38, 0\)/))
+    for (const [precision, scale] of [
+      [39, 2],
+      [0, 0],
+      [2.5, 0],
+      [5, 6],
+      [5, -1],
+      [5, 0.5],
+      ['5', 1],
+      [5, undefined],
+    ] as [number, number][])
+      expect(() => tidemark.decimal(precision, scale)).toThrow(
+        error('FS_DEFINITION_INVALID', /the (precision|scale) is/),
+      )
+    const written = { type: 'decimal', precision: 20, scale: 2 } as ReturnType<typeof tidemark.decimal>
+    expect(() => stream('s', { fields: { at: timestamp(), d: written }, eventTime: 'at' })).toThrow(
+      error('FS_NOT_YET', /20/),
+    )
+  })
+  test('decimals are no keys', () => {
+    const fields = { at: timestamp(), d: tidemark.decimal(5, 2) }
+    expect(() => stream('s', { fields, eventTime: 'at', key: ['d'] })).toThrow(
+      error('FS_DEFINITION_INVALID', /a decimal/),
+    )
+    expect(() => tidemark.entity('e', { key: { d: tidemark.decimal(5, 2) } })).toThrow(
+      error('FS_DEFINITION_INVALID', /key field d is a decimal/),
+    )
+    for (const more of [{ id: 'd' }, { changelog: true, primaryKey: ['d'] }])
+      expect(() => stream('s', { fields, eventTime: 'at', ...more } as never)).toThrow(
+        error('FS_DEFINITION_INVALID', /names d, a decimal/),
+      )
   })
   test('are plain data with their defaults', () => {
     expect(stream('s', { fields: { at: timestamp() }, eventTime: 'at' })).toEqual({
@@ -152,8 +191,17 @@ describe('views', () => {
   test('the name that services give the request', () => {
     expect(() => view('request', { ...base, features })).toThrow(error('FS_DEFINITION_INVALID', /view request/))
   })
-  test.each(['where', 'history', 'resolution', 'unnest'])('%s: not yet', (option) => {
+  test.each(['where', 'resolution', 'unnest'])('%s: not yet', (option) => {
     expect(make({ [option]: 1 })).toThrow(error('FS_NOT_YET', new RegExp(`view v: ${option}`)))
+  })
+  test('history is every 15 minutes unless it is said, and changes no fingerprint', () => {
+    expect(historyStepOf(make({})())).toBe(900_000)
+    expect(historyStepOf(make({ history: every(7) })())).toBe(7)
+    expect(historyStepOf(make({ history: everyEvent })())).toBe(1)
+    expect(historyStepOf(make({ history: none })())).toBeNull()
+    for (const history of [1, 'daily', {}, null])
+      expect(make({ history })).toThrow(error('FS_DEFINITION_INVALID', /history is every/))
+    expect(() => every(0)).toThrow(error('FS_DEFINITION_INVALID', /history every 0 ms/))
   })
   test('an event may be 1 day ahead and however late, and counts for ever, unless it is said', () => {
     expect(make({})()).toMatchObject({ ttlMs: null, latenessMs: null, maxAheadMs: 86_400_000, keyFields: ['who'] })
@@ -422,7 +470,7 @@ describe('a catalog', () => {
       'a sum of conditions',
       [events, who, other({ features: ({ ok }: never) => ({ f: sum(ok) }) })],
       'FS_DEFINITION_INVALID',
-      /feature f: sum takes int32, int64, float64, not bool/,
+      /feature f: sum takes int32, int64, float64, decimal, not bool/,
     ],
     [
       'a number that is not finite',

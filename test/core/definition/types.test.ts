@@ -91,7 +91,7 @@ describe('a view', () => {
     // @ts-expect-error -- origin is a string
     const v = view('v', { ...from, features: ({ origin }) => ({ a: mean(origin) }) })
     expect(() => buildCatalog([flights, origin, v])).toThrow(
-      invalid(/feature a: mean takes int32, int64, float64, not/),
+      invalid(/feature a: mean takes int32, int64, float64, decimal, not/),
     )
   })
 
@@ -104,7 +104,9 @@ describe('a view', () => {
   test('the sum of times', () => {
     // @ts-expect-error -- a sum of instants means nothing
     const v = view('v', { ...from, features: ({ date }) => ({ a: sum(date) }) })
-    expect(() => buildCatalog([flights, origin, v])).toThrow(invalid(/sum takes int32, int64, float64, not timestamp/))
+    expect(() => buildCatalog([flights, origin, v])).toThrow(
+      invalid(/sum takes int32, int64, float64, decimal, not timestamp/),
+    )
   })
 
   test('arithmetic over int64', () => {

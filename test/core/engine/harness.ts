@@ -6,7 +6,7 @@ import fc from 'fast-check'
 import { expect } from 'vitest'
 import { buildCatalog } from '../../../core/definition/catalog.ts'
 import type { BoolExpr, NumericExpr, StringExpr } from '../../../core/definition/expressions.ts'
-import { bool, float64, int32, int64, nullable, string, timestamp } from '../../../core/definition/fields.ts'
+import { bool, decimal, float64, int32, int64, nullable, string, timestamp } from '../../../core/definition/fields.ts'
 import {
   count,
   distinctCount,
@@ -33,7 +33,10 @@ import { statusName, valueAt } from '../../../core/engine/feature-column.ts'
 import { ViewFinisher } from '../../../core/engine/finish.ts'
 import { acceptedEvents, countingEvents, naiveValue, type NaiveEvent } from '../../../core/engine/naive.ts'
 import { planView, type ViewPlan } from '../../../core/engine/plan.ts'
-import { ViewEngine, type MissingRow } from '../../../core/engine/view-engine.ts'
+import { PartedRow, stretchOf, type Stretch } from '../../../core/engine/parted-row.ts'
+import { canonicalRow, directoryOf, isHead, type Directory } from '../../../core/engine/row-parts.ts'
+import type { EntityEvents } from '../../../core/engine/state/view-state.ts'
+import { ViewEngine, type ChangedRow, type MissingRow } from '../../../core/engine/view-engine.ts'
 import { encodeKey } from '../../../core/event/key.ts'
 import type { ScalarType } from '../../../core/event/types.ts'
 import { batchOf, correctedFields, fields } from '../../support/history.ts'
@@ -47,6 +50,7 @@ export const declared = {
   f: nullable(float64({ allowNonFinite: true })),
   s: nullable(string()),
   ok: nullable(bool()),
+  d: nullable(decimal(18, 2)),
 }
 
 /** The same fields, as a stream of events that stand, as one whose events can be retracted, and as a changelog. */
@@ -88,7 +92,7 @@ export const everyFunction = (kind: StreamKind, over: (feature: AnyFeature) => A
     ttl: 4_000,
     lateness: 1_500,
     maxAhead: 40,
-    features: ({ i, b, f, s, ok, at }) => {
+    features: ({ i, b, f, s, ok, at, d }) => {
       const all = {
         n: count(),
         i_sum: sum(i),
@@ -121,6 +125,17 @@ export const everyFunction = (kind: StreamKind, over: (feature: AnyFeature) => A
         ok_last: last(ok),
         newest: max(at),
         b_last: last(b),
+        d_sum: sum(d),
+        d_mean: mean(d),
+        d_min: min(d),
+        d_max: max(d),
+        d_var: variance(d),
+        d_std: stddev(d, { divisor: 'population' }),
+        d_first: first(d),
+        d_last: last(d),
+        d_last2: lastN(d, 2),
+        d_distinct: distinctCount(d),
+        d_share: share(d.gt(0.5).or(d.eq('-0.1'))),
       }
       const features: [string, AnyFeature][] = Object.entries(all)
       if (where !== undefined)
@@ -186,6 +201,8 @@ export interface Drive {
   readonly restarts: readonly number[]
   /** Two workers own half of the shards each; a changelog has one. */
   readonly halves: boolean
+  /** Rows are split into tiny parts. */
+  readonly split: boolean
   /** Share of the batches after which is asked once more, beside the end. */
   readonly pause: number
   readonly asOfs: readonly { readonly at: number; readonly knownAfter: number | null }[]
@@ -196,6 +213,7 @@ export const drives: fc.Arbitrary<Drive> = fc.record({
   flushEvery: fc.nat({ max: 3 }),
   restarts: fc.array(fc.integer({ min: 1, max: 12 }), { maxLength: 2 }),
   halves: fc.boolean(),
+  split: fc.boolean(),
   pause: fc.double({ min: 0, max: 1, noNaN: true }),
   asOfs: fc.array(
     fc.record({
@@ -207,7 +225,14 @@ export const drives: fc.Arbitrary<Drive> = fc.record({
 })
 
 const shards = 4
-type Rows = ReadonlyMap<string, Uint8Array>
+/** Events of a part where rows are split into tiny ones. */
+const tiny = { splitEvents: 8, partEvents: 4 }
+
+export interface StoredRow {
+  readonly row: Uint8Array
+  readonly parts: Map<number, Uint8Array>
+}
+type Rows = ReadonlyMap<string, StoredRow>
 
 const nameOf = (table: string, key: Uint8Array): string => `${table}/${Buffer.from(key).toString('hex')}`
 
@@ -216,12 +241,53 @@ export function loadFrom(engine: ViewEngine, store: Rows): void {
   for (let missing = engine.unloaded(); missing.length > 0; missing = engine.unloaded())
     engine.load(
       missing,
-      missing.map(({ table, key }: MissingRow) => store.get(nameOf(table, key)) ?? null),
+      missing.map(({ table, key, part }: MissingRow) => {
+        const stored = store.get(nameOf(table, key))
+        return (part === null ? stored?.row : stored?.parts.get(part)) ?? null
+      }),
     )
 }
 
-function flushInto(engine: ViewEngine, store: Map<string, Uint8Array>): void {
-  for (const { table, key, row } of engine.takeChanged()) store.set(nameOf(table, key), row)
+/** A row as a store keeps it: with the parts that were written and not dropped. */
+export function storedAfter(before: StoredRow | undefined, { row, parts: changed }: ChangedRow): StoredRow {
+  const parts = new Map(before?.parts)
+  for (const { name, bytes } of changed?.put ?? []) parts.set(name, bytes)
+  for (const name of changed?.drop ?? []) parts.delete(name)
+  return { row, parts }
+}
+
+/** Writes what changed. A flush writes the parts of a row and drops those of the row before the last, and no others. */
+function flushInto(engine: ViewEngine, store: Map<string, StoredRow>): void {
+  for (const { table, key, row, parts: changed } of engine.takeChanged()) {
+    const name = nameOf(table, key)
+    const before = store.get(name)
+    const parts = new Map(before?.parts)
+    for (const { name: part, bytes } of changed?.put ?? []) {
+      expect(parts.has(part), 'a name is given twice').toBe(false)
+      parts.set(part, bytes)
+    }
+    for (const part of changed?.drop ?? []) expect(parts.delete(part), 'a part is dropped twice').toBe(true)
+    store.set(name, { row, parts })
+    if (table.includes('#')) continue
+    // Nothing is left behind, and the parts of the head before are still there.
+    const held = namesOf(engine.plan, row)
+    for (const part of parts.keys()) expect(held.has(part), 'a part is left behind').toBe(true)
+    if (before === undefined || !isHead(before.row) || !isHead(row)) continue
+    for (const { name: part } of directoryOf(engine.plan, before.row).parts)
+      expect(parts.has(part), 'a part is dropped with its head').toBe(true)
+  }
+}
+
+function namesOf(plan: ViewPlan, row: Uint8Array): ReadonlySet<number> {
+  if (!isHead(row)) return new Set()
+  const { parts, gone } = directoryOf(plan, row)
+  return new Set([...gone, ...parts.map(({ name }) => name)])
+}
+
+/** The whole row that a stored one stands for. */
+function canonical(plan: ViewPlan, name: string, { row, parts }: StoredRow): Uint8Array {
+  if (name.includes('#') || !isHead(row)) return row
+  return canonicalRow(plan, row, (part) => parts.get(part) ?? null) as Uint8Array
 }
 
 /** Splits the log into batches of consecutive records of one partition, in an interleaving that keeps each partition's order. */
@@ -238,13 +304,16 @@ function cut(history: readonly NaiveEvent[], sizes: readonly number[]): NaiveEve
 
 /** Everything that a history may meet between the log and a value. Fails where the engine and the plain twin differ. */
 export function check(subject: Subject, history: readonly NaiveEvent[], drive: Drive): void {
-  const { kind, plan } = subject
+  const { kind } = subject
+  const plan = drive.split ? { ...subject.plan, split: tiny } : subject.plan
   const owners = drive.halves && kind !== 'changelog' ? [new Set([0, 1]), new Set([2, 3])] : [new Set([0, 1, 2, 3])]
   const start = (): ViewEngine[] => owners.map((owned) => new ViewEngine(plan, shards, owned))
   const batches = cut(history, drive.sizes)
-  const store = new Map<string, Uint8Array>()
+  const store = new Map<string, StoredRow>()
   const restarts = [...drive.restarts]
   const pauseAfter = Math.floor(drive.pause * batches.length)
+  // Kept from the pause to the end: what has not changed is not read again.
+  const parted = new Map<string, PartedRow>()
   let engines = start()
   let flushed = { batch: 0, below: [0, 0, 0] }
   let below = [0, 0, 0]
@@ -279,11 +348,11 @@ export function check(subject: Subject, history: readonly NaiveEvent[], drive: D
     }
     if (at === pauseAfter) {
       flush(at + 1)
-      compare(subject, history, below, store, drive.asOfs)
+      compare({ ...subject, plan }, history, below, { rows: store, parted }, drive.asOfs)
     }
   }
   flush(batches.length)
-  compare(subject, history, below, store, drive.asOfs)
+  compare({ ...subject, plan }, history, below, { rows: store, parted }, drive.asOfs)
   // Canonical form: one batch a partition, flushed once, gives the same rows.
   const whole = new ViewEngine(plan, shards, new Set([0, 1, 2, 3]))
   for (const own of cut(history, [10_000])) {
@@ -297,10 +366,13 @@ export function check(subject: Subject, history: readonly NaiveEvent[], drive: D
       () => {},
     )
   }
-  const rebuilt = new Map<string, Uint8Array>()
+  const rebuilt = new Map<string, StoredRow>()
   flushInto(whole, rebuilt)
   expect([...store.keys()].sort()).toEqual([...rebuilt.keys()].sort())
-  for (const [name, row] of rebuilt) expect(Buffer.from(store.get(name) as Uint8Array).equals(row), name).toBe(true)
+  for (const [name, stored] of rebuilt) {
+    const kept = canonical(plan, name, store.get(name) as StoredRow)
+    expect(Buffer.from(kept).equals(canonical(plan, name, stored)), name).toBe(true)
+  }
 }
 
 /** Finishes every entity from its row, at every (T, K), and the same by the plain twin. */
@@ -308,7 +380,7 @@ function compare(
   { kind, definition, plan, finisher }: Subject,
   history: readonly NaiveEvent[],
   below: readonly number[],
-  store: Rows,
+  { rows: store, parted: readers }: { readonly rows: Rows; readonly parted: Map<string, PartedRow> },
   asOfs: Drive['asOfs'],
 ): void {
   const accepted = acceptedEvents(definition, history, (partition) => below[partition] as number)
@@ -323,12 +395,30 @@ function compare(
   engine.resolve(all)
   loadFrom(engine, store)
   for (const [name, region] of keys.values()) {
-    const found = engine.find(encodeKey([name, region], ['string', 'int32']))
-    const held = found === null ? null : { state: engine.state, entity: found }
+    const key = encodeKey([name, region], ['string', 'int32'])
+    const found = engine.find(key)
+    const whole = found === null ? null : { state: engine.state, entity: found }
+    const stored = store.get(nameOf('every', key))
+    const parted = readers.get(`${name}/${region}`) ?? new PartedRow(plan)
+    readers.set(`${name}/${region}`, parted)
     for (const { at, knownAfter } of asOfs) {
       const asOf = { asOfMs: at, knownAsOfMs: knownAfter === null ? Number.POSITIVE_INFINITY : at + knownAfter }
-      const builders = finisher.builders(1)
-      if (!finisher.finish(held, asOf, builders, 0)) continue
+      let builders = finisher.builders(1)
+      const isAnswered = finisher.finish(whole, asOf, builders, 0)
+      if (stored !== undefined && isHead(stored.row)) {
+        // What serving reads: the parts that T needs, and all of them when those do not tell.
+        const directory = parted.setHead(stored.row)
+        const fromStretch = finisher.builders(1)
+        let stretch = stretchOf(directory, at, plan.reachMs)
+        let isToldByStretch = finisher.finish(assembled(parted, stored, directory, stretch), asOf, fromStretch, 0)
+        if (!isToldByStretch && stretch.from > 0) {
+          stretch = { ...stretch, from: 0 }
+          isToldByStretch = finisher.finish(assembled(parted, stored, directory, stretch), asOf, fromStretch, 0)
+        }
+        if (isAnswered) expect(isToldByStretch).toBe(true)
+        if (isToldByStretch) builders = fromStretch
+        else continue
+      } else if (!isAnswered) continue
       let seen = accepted
       if (kind !== 'plain') {
         seen = counting.get(asOf.knownAsOfMs) ?? countingEvents(plan.stream, definition, accepted, asOf.knownAsOfMs)
@@ -345,6 +435,16 @@ function compare(
       })
     }
   }
+}
+
+function assembled(row: PartedRow, { parts }: StoredRow, directory: Directory, stretch: Stretch): EntityEvents | null {
+  for (const name of row.missing(directory, stretch)) {
+    const part = directory.parts.find((known) => known.name === name) as Directory['parts'][number]
+    expect(row.add(part, parts.get(name) as Uint8Array)).toBe(true)
+  }
+  const events = row.assemble(stretch)
+  expect(events).not.toBe(null)
+  return events
 }
 
 /** Equal to the bit: NaN is NaN, and 0 is not -0. */

@@ -14,6 +14,7 @@ import { refusal, type AsOf } from '../../../core/asof/visible.ts'
 import { encodeKey, shardOf } from '../../../core/event/key.ts'
 import { Op, type OpCode } from '../../../core/event/operation.ts'
 import type { Scalar } from '../../../core/event/types.ts'
+import { formatDecimal, unscaledMax } from '../../../core/number/decimal.ts'
 import { Prng } from '../../support/prng.ts'
 import { sameBits, type StreamKind } from './harness.ts'
 import { aheadUnits, edges, specOf, subjectOf, type PlanSpec, type Subject } from './history-plans.ts'
@@ -61,9 +62,16 @@ function floatOf(random: Prng, profile: Profile): number {
   return random.chance(0.4) ? random.pick(wildFloats) : (random.unit() - 0.5) * 2 ** random.integer(-1_070, 1_020)
 }
 
+/** The same digits, two of them behind the point. */
+function decimalOf(value: Scalar): Scalar {
+  if (typeof value !== 'bigint') return null
+  const unscaled = value > unscaledMax ? unscaledMax : value < -unscaledMax ? -unscaledMax : value
+  return formatDecimal(unscaled, 2)
+}
+
 function valuesOf(random: Prng, profile: Profile): Record<string, Scalar> {
   const orNull = (value: Scalar): Scalar => (random.chance(0.14) ? null : value)
-  return {
+  const values = {
     i: orNull(random.chance(profile === 'tame' ? 0.02 : 0.3) ? random.pick(extremeInts) : random.integer(-20, 20)),
     b: orNull(
       random.chance(profile === 'tame' ? 0.02 : 0.3) ? random.pick(extremeLongs) : BigInt(random.integer(-20, 20)),
@@ -72,6 +80,7 @@ function valuesOf(random: Prng, profile: Profile): Record<string, Scalar> {
     s: orNull(random.pick(['x', 'y', 'zürich', '', '\0'])),
     ok: orNull(random.chance(0.6)),
   }
+  return { ...values, d: decimalOf(values.b) }
 }
 
 /** Each moment is at times the same as another, or beside it. */
@@ -380,7 +389,7 @@ function compare(
     if (held !== null && engine.isLoaded(held)) events = { state: engine.state, entity: held }
     else {
       covered = system.positions[entity.shard] as readonly number[]
-      const row = system.rows.get(entity.row)
+      const row = system.rows.get(entity.row)?.row
       if (row !== undefined) events = decodeRow(plan, row)
     }
     const builders = finisher.builders(1)
@@ -413,8 +422,8 @@ function compareRows(system: System, logged: readonly NaiveEvent[], drive: Drive
   whole.drain()
   whole.flushAll()
   for (const name of new Set([...whole.rows.keys(), ...system.rows.keys()])) {
-    const row = system.rows.get(name)
-    const other = whole.rows.get(name)
+    const row = system.rows.get(name)?.row
+    const other = whole.rows.get(name)?.row
     if (row === undefined || other === undefined) throw new Difference(`row ${name} is there in one of two builds`)
     if (Buffer.compare(row, other) !== 0) throw new Difference(`row ${name} depends on how it was built`)
     if (!name.startsWith('small/')) continue

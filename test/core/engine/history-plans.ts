@@ -3,8 +3,8 @@
  * long unit, events of one entity lie further apart than 31 bits of milliseconds.
  */
 import { buildCatalog } from '../../../core/definition/catalog.ts'
-import type { BoolExpr, Expr, NumericExpr, StringExpr } from '../../../core/definition/expressions.ts'
-import { bool, float64, int32, int64, nullable, string, timestamp } from '../../../core/definition/fields.ts'
+import type { BoolExpr, Expr, NumericExpr, StringExpr, DecimalExpr } from '../../../core/definition/expressions.ts'
+import { bool, decimal, float64, int32, int64, nullable, string, timestamp } from '../../../core/definition/fields.ts'
 import {
   count,
   distinctCount,
@@ -57,6 +57,7 @@ const fields = {
   f: nullable(float64({ allowNonFinite: true })),
   s: nullable(string()),
   ok: nullable(bool()),
+  d: nullable(decimal(18, 2)),
 }
 const identified = { id: string(), line: int32(), ...fields }
 
@@ -77,6 +78,7 @@ interface Expressions {
   readonly f: NumericExpr<'float64'>
   readonly s: StringExpr
   readonly ok: BoolExpr
+  readonly d: DecimalExpr
 }
 
 /** Many sums of different inputs: more than one word of null bits. */
@@ -88,6 +90,16 @@ export const subsets: Readonly<Record<string, (of: Expressions) => Record<string
   integers: ({ i }) => ({ sum: sum(i), mean: mean(i), min: min(i), max: max(i), variance: variance(i) }),
   deviations: ({ i }) => ({ std: stddev(i), population: stddev(i, { divisor: 'population' }), big: share(i.gt(3)) }),
   ratios: ({ i }) => ({ mean: mean(i.div(3)), min: min(i.div(-3)), last: last(i.div(-3)), last3: lastN(i.div(7), 3) }),
+  decimals: ({ d }) => ({
+    sum: sum(d),
+    mean: mean(d),
+    max: max(d),
+    min: min(d),
+    std: stddev(d),
+    last3: lastN(d, 3),
+    distinct: distinctCount(d),
+    above: share(d.gt(0.05)),
+  }),
   longs: ({ b }) => ({ sum: sum(b), mean: mean(b), max: max(b), min: min(b), std: stddev(b) }),
   floats: ({ f }) => ({ sum: sum(f), mean: mean(f), std: stddev(f), max: max(f), min: min(f) }),
   moments: ({ f }) => ({ variance: variance(f, { divisor: 'population' }), mean: mean(f), n: count() }),

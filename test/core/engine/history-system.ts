@@ -5,11 +5,12 @@
 import { ViewEngine } from '../../../core/engine/view-engine.ts'
 import { Op } from '../../../core/event/operation.ts'
 import { offset } from '../../../core/event/position.ts'
-import type { Column, FieldType, Scalar, StringTable } from '../../../core/event/types.ts'
+import { shapeOf, type Column, type FieldType, type Scalar, type StringTable } from '../../../core/event/types.ts'
+import { unscaledOfCanonical } from '../../../core/number/decimal.ts'
 import type { EventBatch } from '../../../core/event/batch.ts'
 import type { NaiveEvent } from '../../../core/engine/naive.ts'
 import { correctedFields, fields } from '../../support/history.ts'
-import { loadFrom } from './harness.ts'
+import { loadFrom, storedAfter, type StoredRow } from './harness.ts'
 import type { Subject } from './history-plans.ts'
 
 export const shards = 4
@@ -62,7 +63,8 @@ const newGrowing = (): Growing => ({ table: { strings: [] }, all: [], codes: new
 let junk = 0
 const anything = (): number => (junk = (junk + 1) % 3)
 
-function columnOf({ type }: FieldType, values: readonly Scalar[], growing: Growing): Column {
+function columnOf(field: FieldType, values: readonly Scalar[], growing: Growing): Column {
+  const { type } = field
   const nulls = values.includes(null) ? Uint8Array.from(values, (value) => (value === null ? 1 : 0)) : null
   switch (type) {
     case 'string': {
@@ -78,6 +80,13 @@ function columnOf({ type }: FieldType, values: readonly Scalar[], growing: Growi
       return {
         type,
         values: BigInt64Array.from(values, (value) => (value as bigint | null) ?? BigInt(anything())),
+        nulls,
+      }
+    case 'decimal':
+      return {
+        type,
+        ...shapeOf(field),
+        values: BigInt64Array.from(values, (value) => unscaledOfCanonical((value ?? `0.0${anything()}`) as string)),
         nulls,
       }
     case 'int32':
@@ -164,7 +173,7 @@ interface Worker {
 export class System {
   readonly subject: Subject
   readonly columns: readonly PartitionColumns[]
-  readonly rows = new Map<string, Uint8Array>()
+  readonly rows = new Map<string, StoredRow>()
   readonly offsetStep: number
   /** Records that the rows of a shard cover, by partition. */
   readonly positions = Array.from({ length: shards }, () => new Array<number>(partitions).fill(0))
@@ -254,8 +263,10 @@ export class System {
 
   #flush({ engine, owned, applied }: Worker, mask: number): void {
     const reached = (shard: number): boolean => ((mask >> shard) & 1) === 1
-    for (const { table, shard, key, row } of engine.takeChanged())
-      if (reached(shard)) this.rows.set(rowName(table, key), row)
+    for (const changed of engine.takeChanged()) {
+      const name = rowName(changed.table, changed.key)
+      if (reached(changed.shard)) this.rows.set(name, storedAfter(this.rows.get(name), changed))
+    }
     for (const shard of owned) {
       if (!reached(shard)) continue
       const position = this.positions[shard] as number[]

@@ -9,6 +9,7 @@ import { ViewFinisher } from '../../../core/engine/finish.ts'
 import { acceptedEvents, naiveValue, type NaiveEvent } from '../../../core/engine/naive.ts'
 import { statusName, valueAt } from '../../../core/engine/feature-column.ts'
 import { planView } from '../../../core/engine/plan.ts'
+import { ValidUntil } from '../../../core/engine/valid-until.ts'
 import { ViewEngine } from '../../../core/engine/view-engine.ts'
 import { encodeKey } from '../../../core/event/key.ts'
 import { dayMs, hourMs } from '../../../core/time/time.ts'
@@ -60,6 +61,7 @@ describe('days of a zone: the engine equals the naive twin', () => {
         })
         const plan = planView(buildCatalog([events, who, definition]), 'v', hourMs)
         const finisher = new ViewFinisher(plan)
+        const validUntil = new ValidUntil(plan, finisher.features)
         const span = (4 * n + 1) * dayMs
         const shift = Date.parse(around) - span / 2 - 1_000_000
         let answered = 0
@@ -103,6 +105,13 @@ describe('days of a zone: the engine equals the naive twin', () => {
                   expect(got.map((column) => [statusName(column.statuses[0] as number), valueAt(column, 0)])).toEqual(
                     naive.map(({ status, value }) => [statusName(status), value]),
                   )
+                  if (entity === null) continue
+                  const lastMs = validUntil.at(entity, asOf.asOfMs) - 1
+                  expect(lastMs).toBeGreaterThanOrEqual(asOf.asOfMs)
+                  if (lastMs === Number.POSITIVE_INFINITY) continue
+                  const last = finisher.builders(1)
+                  expect(finisher.finish(entity, { ...asOf, asOfMs: lastMs }, last, 0)).toBe(true)
+                  expect(last.map((builder) => builder.build())).toEqual(got)
                 }
               }
               check()

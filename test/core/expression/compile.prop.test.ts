@@ -3,8 +3,9 @@ import { describe, expect, test } from 'vitest'
 import { scalarAt } from '../../../core/event/column.ts'
 import type { Column, FieldType, Scalar, ScalarType } from '../../../core/event/types.ts'
 import { compileExpression } from '../../../core/expression/compile.ts'
-import type { Expression, UnaryOp } from '../../../core/expression/expression.ts'
+import { fieldsOf, type Expression, type UnaryOp } from '../../../core/expression/expression.ts'
 import { interpret } from '../../../core/expression/interpret.ts'
+import { formatDecimal, literalText, unscaledOfCanonical } from '../../../core/number/decimal.ts'
 import { typeOf } from '../../../core/expression/types.ts'
 
 /** One nullable field of every type, and one without nulls. */
@@ -15,6 +16,8 @@ const scope = {
   odd: { type: 'float64', nullable: true, allowNonFinite: true },
   at: { type: 'timestamp', nullable: true },
   big: { type: 'int64', nullable: true },
+  d: { type: 'decimal', precision: 5, scale: 2, nullable: true },
+  d2: { type: 'decimal', precision: 5, scale: 2 },
   ok: { type: 'bool', nullable: true },
   s: { type: 'string', nullable: true },
 } as const satisfies Record<string, FieldType>
@@ -27,6 +30,9 @@ const float = fc.oneof(
 const int32 = fc.oneof(fc.constantFrom(0, 1, -1, 2 ** 31 - 1, -(2 ** 31)), fc.integer())
 const text = fc.constantFrom('', 'a', 'b', 'ü')
 const orNull = (of: fc.Arbitrary<Scalar>): fc.Arbitrary<Scalar> => fc.option(of, { freq: 3 })
+const decimal = fc
+  .oneof(fc.bigInt({ min: -30n, max: 30n }), fc.constantFrom(99_999n, -99_999n))
+  .map((unscaled) => formatDecimal(unscaled, 2))
 const rows: fc.Arbitrary<Row[]> = fc.array(
   fc.record({
     i: orNull(int32),
@@ -34,6 +40,8 @@ const rows: fc.Arbitrary<Row[]> = fc.array(
     f: orNull(float),
     odd: orNull(fc.oneof(float, fc.constantFrom(Number.NaN, Infinity, -Infinity))),
     at: orNull(fc.integer({ min: -62_135_596_800_000, max: 253_370_764_799_999 })),
+    d: orNull(decimal),
+    d2: decimal,
     big: orNull(fc.bigInt({ min: -(1n << 63n), max: (1n << 63n) - 1n })),
     ok: orNull(fc.boolean()),
     s: orNull(text),
@@ -48,8 +56,14 @@ const makers = {
   bool: Uint8Array,
   string: Int32Array,
 }
+const maskOf = (values: readonly Scalar[]): Uint8Array | null =>
+  values.includes(null) ? Uint8Array.from(values, (value) => (value === null ? 1 : 0)) : null
 function columnOf(type: ScalarType, values: readonly Scalar[]): Column {
-  const nulls = values.includes(null) ? Uint8Array.from(values, (value) => (value === null ? 1 : 0)) : null
+  if (type === 'decimal') {
+    const unscaled = BigInt64Array.from(values, (value) => (value === null ? 3n : unscaledOfCanonical(value as string)))
+    return { type, precision: 5, scale: 2, values: unscaled, nulls: maskOf(values) }
+  }
+  const nulls = maskOf(values)
   if (type === 'int64') return { type, values: BigInt64Array.from(values, (value) => BigInt(value ?? 7n)), nulls }
   // Whatever lies at a null must not be seen.
   const strings = ['', 'a', 'b', 'ü']
@@ -68,13 +82,19 @@ const field = (name: keyof typeof scope): Expression => ({ kind: 'field', name }
 const fieldOf = (...names: (keyof typeof scope)[]): fc.Arbitrary<Expression> => fc.constantFrom(...names.map(field))
 const literal = (of: fc.Arbitrary<string | number | boolean>): fc.Arbitrary<Expression> =>
   of.map((value) => ({ kind: 'literal', value }))
+/** Of fewer digits behind the point than the fields, of as many and of more. */
+const decimalLiteral = literal(
+  fc
+    .oneof(decimal, fc.constantFrom('0.1', '0.125', '1', '0.005', '-0.005'))
+    .map((written) => literalText(written, 2) as string),
+)
 const unary = (op: UnaryOp, of: Expression): Expression => ({ kind: 'unary', op, of })
 
 /** Well-typed expressions, by type. */
 const { number, condition, string } = fc.letrec<{ number: Expression; condition: Expression; string: Expression }>(
   (tie) => {
     const args = (of: fc.Arbitrary<Expression>) => fc.array(of, { minLength: 1, maxLength: 3 })
-    const any = fc.oneof(tie('number'), tie('condition'), tie('string'), fieldOf('big'))
+    const any = fc.oneof(tie('number'), tie('condition'), tie('string'), fieldOf('big', 'd'))
     const binary = (ops: readonly string[], of: fc.Arbitrary<Expression>): fc.Arbitrary<Expression> =>
       fc.record({ kind: fc.constant('binary'), op: fc.constantFrom(...ops), left: of, right: of }) as never
     const variadic = (ops: readonly string[], of: fc.Arbitrary<Expression>): fc.Arbitrary<Expression> =>
@@ -95,6 +115,9 @@ const { number, condition, string } = fc.letrec<{ number: Expression; condition:
         fieldOf('ok'),
         literal(fc.boolean()),
         binary(['gt', 'gte', 'lt', 'lte', 'eq', 'ne'], tie('number')),
+        binary(['gt', 'gte', 'lt', 'lte', 'eq', 'ne'], fc.oneof(fieldOf('d', 'd2'), decimalLiteral)).filter(
+          (expression) => fieldsOf(expression).length > 0,
+        ),
         binary(['eq', 'ne'], tie('string')),
         binary(['eq', 'ne'], tie('condition')),
         any.map((of) => unary('isNull', of)),
@@ -157,7 +180,19 @@ test('arithmetic is finite or null, and never -0', () => {
 
 describe('known values', () => {
   const value = (expression: Expression, row: Partial<Row> = {}): Scalar => {
-    const whole = { i: null, j: 0, f: null, odd: null, at: null, big: null, ok: null, s: null, ...row }
+    const whole = {
+      i: null,
+      j: 0,
+      f: null,
+      odd: null,
+      at: null,
+      big: null,
+      d: null,
+      d2: '0.00',
+      ok: null,
+      s: null,
+      ...row,
+    }
     const compiled = scalarAt(compileExpression(expression, scope)(columnsOf([whole]), 1), 0)
     expect(compiled).toBe(interpret(expression, (name) => whole[name as keyof Row]))
     return compiled

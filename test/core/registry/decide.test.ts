@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { buildCatalog } from '../../../core/definition/catalog.ts'
-import { float64, int32, int64, nullable, string, timestamp } from '../../../core/definition/fields.ts'
+import { decimal, float64, int32, int64, nullable, string, timestamp } from '../../../core/definition/fields.ts'
 import { serviceFingerprints } from '../../../core/definition/fingerprint.ts'
 import { service } from '../../../core/definition/service.ts'
 import { entity, stream } from '../../../core/definition/stream.ts'
@@ -176,6 +176,22 @@ describe('changes that records in the log contradict are refused', () => {
     const nonFinite = stream('flights', { ...options, fields: { ...fields, seats: nullable(float64()) } })
     expect(() => decideApply(buildCatalog([nonFinite]), state)).toThrow(/with NaN and infinities to nullable float64/)
   })
+})
+
+test('a decimal gains digits before the point, and none behind it', () => {
+  const of = (precision: number, scale: number) =>
+    buildCatalog([stream('prices', { fields: { at: timestamp(), price: decimal(precision, scale) }, eventTime: 'at' })])
+  const state = apply(of(9, 2))
+  expect(apply(of(18, 2), state).definitions.get('stream/prices')?.version).toBe(2)
+  for (const [precision, scale] of [
+    [8, 2],
+    [9, 3],
+    [18, 3],
+    [9, 1],
+  ] as const)
+    expect(() => decideApply(of(precision, scale), state)).toThrow(
+      `field price goes from decimal(9, 2) to decimal(${precision}, ${scale})`,
+    )
 })
 
 describe('models', () => {

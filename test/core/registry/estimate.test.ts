@@ -60,8 +60,8 @@ describe('what is held', () => {
       view: 'by_card',
       entities: 500,
       // 16 bytes an event, 80 for each 64 of them, 100 an entity; stored 18 and 100.
-      total: { events: 700_000, memoryBytes: 12_125_000, storedBytes: 12_650_000 },
-      hottest: { events: 350_000, memoryBytes: 6_037_600, storedBytes: 6_300_100 },
+      total: { events: 700_000, memoryBytes: 13_400_000, storedBytes: 12_650_000 },
+      hottest: { events: 350_000, memoryBytes: 6_650_200, storedBytes: 6_300_100 },
       readSteps: 5_533,
       readCost: 'medium',
       warnings: [],
@@ -81,7 +81,7 @@ describe('what is held', () => {
       dayMs,
     )
     const held = estimateView(two, sampleOf()).hottest
-    expect(held).toEqual({ events: 100_000, memoryBytes: 2_525_100, storedBytes: 2_600_100 })
+    expect(held).toEqual({ events: 100_000, memoryBytes: 2_837_700, storedBytes: 2_600_100 })
     expect(estimateView(week, sampleOf({ spanMs: 1_000_000 * dayMs })).total?.events).toBe(500)
   })
 
@@ -145,7 +145,7 @@ describe('what a read visits', () => {
     const runs = Math.round(500_000 / 64 + 64)
     expect(steps(({ amount }) => ({ a: sum(amount as never), b: mean(amount as never) }) as never)).toBe(runs)
     expect(steps(() => ({ n: count() }) as never)).toBe(runs)
-    expect(steps(({ weight }) => ({ w: mean(weight as never) }) as never)).toBe(500_000)
+    expect(steps(({ weight }) => ({ w: mean(weight as never) }) as never)).toBe(runs)
     expect(steps(({ shop }) => ({ s: distinctCount(shop as never) }) as never)).toBe(500_000)
     expect(steps(({ shop }) => ({ s: last(shop as never) }) as never)).toBe(1)
     expect(steps(({ amount }) => ({ m: mean(amount as never).over(rows(10)) }) as never)).toBe(10)
@@ -166,7 +166,7 @@ describe('warnings', () => {
 
   test('a hot entity in an exact window names the finest resolution that fits', () => {
     expect(texts(over(days(7), hours(1)), hot)).toEqual([
-      "view by_card: exact window of 7d holds about 5.2 M events (86 MiB) of its hottest entity; resolution '5m' would keep about 2,020 summaries",
+      "view by_card: exact window of 7d holds about 5.2 M events (94 MiB) of its hottest entity; resolution '5m' needs about 2,020 summaries (this version keeps the events beside them)",
     ])
     expect(estimateView(planOf(over(days(7))), hot).warnings).toMatchObject([
       { kind: 'hot-window', events: 5_200_000, resolution: '5m', summaries: 2016 },
@@ -183,7 +183,7 @@ describe('warnings', () => {
       hottestEvents: 10_000,
     })
     expect(texts(over(days(7)), young)).toEqual([
-      "view by_card: exact window of 7d will hold about 1.7 M events (28 MiB) of its hottest entity at the rate of the log, 10,000 now; resolution '5m' would keep about 2,020 summaries",
+      "view by_card: exact window of 7d will hold about 1.7 M events (30 MiB) of its hottest entity at the rate of the log, 10,000 now; resolution '5m' needs about 2,020 summaries (this version keeps the events beside them)",
     ])
     expect(texts(over(days(7)), { ...young, hottestSampled: 99 })).toEqual([])
     // All at one moment: there is no rate.
@@ -215,7 +215,7 @@ describe('warnings', () => {
       entity: card,
       features: () => ({ n: count().over(tumbling(days(7), { take: 'last' })) }),
     })
-    expect(texts(tumbled, hot)[0]).toMatch(/tumbling window of 7d .*; a sliding window with resolution '5m' would keep/)
+    expect(texts(tumbled, hot)[0]).toMatch(/tumbling window of 7d .*; a sliding window with resolution '5m' needs/)
     const chained = view('by_card', {
       from: taps,
       entity: card,
@@ -239,7 +239,7 @@ describe('warnings', () => {
     expect(estimateView(planOf(lifetime), sampleOf()).hottest?.events).toBe(500_000)
   })
 
-  test('a window that has a resolution holds summaries, and is no longer warned of', () => {
+  test('a window that has a resolution keeps its events beside the summaries, in this version, and is not warned of', () => {
     const coarse: ViewDefinition = {
       ...over(days(7)),
       features: over(days(7)).features.map((feature) => ({
@@ -247,11 +247,9 @@ describe('warnings', () => {
         window: { kind: 'sliding', spanMs: days(7), resolutionMs: 300_000 },
       })),
     }
-    const { warnings, hottest, readSteps } = estimateView(planOf(coarse), hot)
+    const { warnings, hottest } = estimateView(planOf(coarse), hot)
     expect(warnings).toEqual([])
-    expect(hottest?.events).toBe(Math.round(7_428_571 * (300_000 / (10 * dayMs))))
-    expect(hottest?.memoryBytes).toBeLessThan(300_000)
-    expect(readSteps).toBeLessThan(2_500)
+    expect(hottest?.events).toBeGreaterThan(5_200_000)
   })
 })
 
@@ -291,8 +289,8 @@ test('nothing to sample leaves the numbers open and prints no line', () => {
 
 test('the lines of an estimate', () => {
   expect(estimateText(estimateView(week, sampleOf()))).toEqual([
-    'view by_card: about 500 entities: 700,000 events, 12 MiB in memory, 12 MiB stored',
-    '    hottest entity: 350,000 events, 5.8 MiB in memory, 6.0 MiB stored; a read visits about 5,530 events and summaries (medium)',
+    'view by_card: about 500 entities: 700,000 events, 13 MiB in memory, 12 MiB stored',
+    '    hottest entity: 350,000 events, 6.3 MiB in memory, 6.0 MiB stored; a read visits about 5,530 events and summaries (medium)',
   ])
   expect([0, 999, 12_345, 999_499, 999_500, 5_249_000, 12_345_678].map(countText)).toEqual([
     ...['0', '999', '12,300', '999,000', '1.0 M', '5.2 M', '12 M'],

@@ -92,6 +92,23 @@ built from the log: view origin_delays
 `)
 })
 
+test('a stream whose events get an identity is a change of its views, which says what changed', () => {
+  const identified = { ...flights, id: 'note', dedupeSpanMs: 60_000 }
+  expect(
+    text(
+      planText(buildCatalog([identified, origin, originDelays]), apply(buildCatalog([flights, origin, originDelays]))),
+    ),
+  ).toBe(`
+~ stream flights: version 1 -> 2
+    + id          note
+    + dedupeSpan  1m
+~ view origin_delays: version 1 -> 2
+    ~ id          none -> note
+    ~ dedupeSpan  none -> 1m
+built from the log: view origin_delays
+`)
+})
+
 test('a description changes no value, so nothing is built and the version stays', () => {
   const described = catalogWith(
     { ...originDelays, description: 'Departures' },

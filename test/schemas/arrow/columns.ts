@@ -1,12 +1,15 @@
 import fc from 'fast-check'
 import type { ScalarValues } from '../../../core/engine/feature-column.ts'
 import type { ScalarType } from '../../../core/event/types.ts'
+import { unscaledMax } from '../../../core/number/decimal.ts'
 import { listStart, scalarColumn, type FileColumn, type NamedColumn } from '../../../schemas/arrow/columns.ts'
 
 type Value = string | number | bigint | boolean
 export type Cell = Value | null | readonly (Value | null)[]
 
-const scalarTypes: readonly ScalarType[] = ['float64', 'timestamp', 'int32', 'int64', 'bool', 'string']
+/** Of the decimals. */
+export const digits = { precision: 18, scale: 3 }
+const scalarTypes: readonly ScalarType[] = ['float64', 'timestamp', 'int32', 'int64', 'bool', 'string', 'decimal']
 
 const scalarOf: Record<ScalarType, fc.Arbitrary<Value>> = {
   float64: fc.double({ noNaN: true }).map((value) => value + 0),
@@ -14,6 +17,11 @@ const scalarOf: Record<ScalarType, fc.Arbitrary<Value>> = {
   int32: fc.integer(),
   int64: fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }),
   bool: fc.boolean(),
+  /** Unscaled. */
+  decimal: fc.oneof(
+    fc.constantFrom(unscaledMax, -unscaledMax, -1n),
+    fc.bigInt({ min: -unscaledMax, max: unscaledMax }),
+  ),
   string: fc.oneof(fc.string({ unit: 'grapheme', maxLength: 6 }), fc.constantFrom('', 'a', ',"\r\n')),
 }
 
@@ -26,6 +34,8 @@ export function scalars(type: ScalarType, values: readonly Value[]): ScalarValue
       return { type, values: Int32Array.from(values as number[]) }
     case 'int64':
       return { type, values: BigInt64Array.from(values as bigint[]) }
+    case 'decimal':
+      return { type, ...digits, values: BigInt64Array.from(values as bigint[]) }
     case 'bool':
       return { type, values: Uint8Array.from(values, Number) }
     case 'string':

@@ -210,3 +210,23 @@ test('a file without rows keeps its fields', () => {
     fieldMetadata: {},
   })
 })
+
+test('decimals of every width that pyarrow writes, in a slice, are exact', () => {
+  const file = readArrowFile(readFileSync(join(import.meta.dirname, 'fixtures', 'decimals.arrow')))
+  const cells = Object.fromEntries(Object.entries(file.columns).map(([name, column]) => [name, cellsOf(column)]))
+  expect(cells).toEqual({
+    d128: [null, -999_999_999_999_999_999n, -1n],
+    d38: [null, -999_999_999_999_999_999n, 0n],
+    d64: [null, -123_456_789n, 0n],
+    d256: [null, -7n, 0n],
+    list: [null, [], [-5n]],
+  })
+  expect(file.columns).toMatchObject({
+    d128: { type: 'decimal', precision: 18, scale: 2 },
+    d38: { precision: 18, scale: 3 },
+    d64: { precision: 9, scale: 1 },
+    list: { items: { type: 'decimal', precision: 5, scale: 1 } },
+  })
+  const wide = readFileSync(join(import.meta.dirname, 'fixtures', 'decimals-wide.arrow'))
+  expect(() => readArrowFile(wide)).toThrow('Arrow column wide has more than 18 digits in row 2')
+})

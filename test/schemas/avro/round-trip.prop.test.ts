@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { type Column, type FieldType, type Scalar, type ScalarType } from '../../../core/event/types.ts'
+import { formatDecimal, unscaledMax, unscaledOfCanonical } from '../../../core/number/decimal.ts'
 import { earliestMs, latestMs } from '../../../core/time/time.ts'
 import { type AvroSchema, type AvroType, compileEncoder, streamSchema } from '../../../schemas/avro/index.ts'
 import { avscPayload, decodeAll, rowsOf } from './support.ts'
@@ -24,6 +25,7 @@ const text = fc.oneof(
   fc.string({ unit: 'grapheme', maxLength: 12 }),
   fc.constantFrom('', '\u0000', '\ufeffbom', 'ü', '🙂', 'a'.repeat(300)),
 )
+const digits = { precision: 18, scale: 3 }
 const values: Readonly<Record<ScalarType, fc.Arbitrary<Scalar>>> = {
   string: text,
   bool: fc.boolean(),
@@ -31,6 +33,12 @@ const values: Readonly<Record<ScalarType, fc.Arbitrary<Scalar>>> = {
   int64: fc.oneof(fc.constantFrom(...bigExtremes), fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n })),
   float64: fc.double({ noNaN: true, noDefaultInfinity: true }).map((value) => value + 0),
   timestamp: safe,
+  decimal: fc
+    .oneof(
+      fc.constantFrom(0n, -1n, 127n, 128n, -128n, -129n, 2n ** 31n, 2n ** 32n, -(2n ** 32n), unscaledMax, -unscaledMax),
+      fc.bigInt({ min: -unscaledMax, max: unscaledMax }),
+    )
+    .map((unscaled) => formatDecimal(unscaled, digits.scale)),
 }
 const scalarTypes = Object.keys(values) as ScalarType[]
 const eventTimes = fc.oneof(fc.constantFrom(earliestMs, latestMs, 0), fc.integer({ min: earliestMs, max: latestMs }))
@@ -45,7 +53,7 @@ const someFields: fc.Arbitrary<Fields> = fc
     ...Object.fromEntries(
       types.map(({ type, nullable }, index) => [
         `f${index}`,
-        (nullable ? { type, nullable: true } : { type }) as FieldType,
+        { type, ...(type === 'decimal' ? digits : {}), ...(nullable ? { nullable: true } : {}) } as FieldType,
       ]),
     ),
   }))
@@ -64,13 +72,14 @@ const histories = someFields.chain((fields) =>
   fc.record({ fields: fc.constant(fields), rows: fc.array(rowOf(fields), { minLength: 1, maxLength: 20 }) }),
 )
 
-const branchNames: Readonly<Record<ScalarType, string>> = {
+const branchNames: Readonly<Record<ScalarType, AvroType>> = {
   string: 'string',
   bool: 'boolean',
   int32: 'int',
   int64: 'long',
   float64: 'double',
   timestamp: 'long',
+  decimal: { type: 'bytes', logicalType: 'decimal', ...digits },
 }
 
 /** A value as avsc wants it for an Avro type that fits the field: longs as bigint, unions wrapped. */
@@ -80,7 +89,17 @@ function forAvsc(value: Scalar, type: AvroType): unknown {
     const branch = (type as readonly AvroType[]).find((one) => one !== 'null') as AvroType
     return { [nameOf(branch)]: forAvsc(value, branch) }
   }
+  if (nameOf(type) === 'bytes') return Buffer.from(twosComplement(unscaledOfCanonical(value as string)))
   return nameOf(type) === 'long' ? BigInt(value as number | bigint) : value
+}
+
+/** Big-endian, in as few bytes as hold it, as Java's BigInteger has it. */
+function twosComplement(value: bigint): number[] {
+  const bytes: number[] = []
+  for (let rest = value; ; rest >>= 8n) {
+    bytes.unshift(Number(rest & 0xffn))
+    if (rest >= -128n && rest < 128n) return bytes
+  }
 }
 
 const nameOf = (type: AvroType): string => (typeof type === 'string' ? type : String((type as { type: unknown }).type))
@@ -101,6 +120,16 @@ function columnsOf(fields: Fields, rows: readonly Row[]): Record<string, Column>
           return [name, { type, values: Int32Array.from(cells, Number), nulls }]
         case 'bool':
           return [name, { type, values: Uint8Array.from(cells, Number), nulls }]
+        case 'decimal':
+          return [
+            name,
+            {
+              type,
+              ...digits,
+              values: BigInt64Array.from(cells, (cell) => unscaledOfCanonical(String(cell ?? 0))),
+              nulls,
+            },
+          ]
         case 'string': {
           const strings = [...new Set(cells.map((cell) => (cell ?? '') as string))]
           const codes = Int32Array.from(cells, (cell) => strings.indexOf((cell ?? '') as string))

@@ -1,3 +1,4 @@
+import { scalarAt } from '../../../core/event/column.ts'
 import avsc from 'avsc'
 import { offset, offsetZero } from '../../../core/event/position.ts'
 import { type EventBatch } from '../../../core/event/batch.ts'
@@ -75,12 +76,7 @@ export const decodeAll = (
 export function rowsOf(batch: EventBatch): Record<string, Scalar>[] {
   return Array.from({ length: batch.count }, (_, row) =>
     Object.fromEntries(
-      Object.entries(batch.columns).map(([name, column]): [string, Scalar] => {
-        if (column.nulls?.[row] === 1) return [name, null]
-        const value = column.values[row] as number | bigint
-        if (column.type === 'string') return [name, column.table.strings[Number(value)] as string]
-        return [name, column.type === 'bool' ? value === 1 : value]
-      }),
+      Object.entries(batch.columns).map(([name, column]): [string, Scalar] => [name, scalarAt(column, row)]),
     ),
   )
 }

@@ -3,7 +3,8 @@ import { expect, test } from 'vitest'
 import type { NamedColumn } from '../../../schemas/arrow/columns.ts'
 import { readCsv } from '../../../schemas/csv/read.ts'
 import { csvChunks, writeCsv } from '../../../schemas/csv/write.ts'
-import { drawnColumns, listCells, scalarCells, type Cell } from '../arrow/columns.ts'
+import { formatDecimal } from '../../../core/number/decimal.ts'
+import { digits, drawnColumns, listCells, scalarCells, type Cell } from '../arrow/columns.ts'
 
 test('cells are strings, null where nothing stood, empty where "" did', () => {
   expect(readCsv('a,b,c\n1,,""\n" x ",y z,"p,q"\n')).toEqual({
@@ -72,10 +73,15 @@ test('values are written exactly', () => {
   )
 })
 
-const textOf = (cell: Cell | undefined): string | null => {
+const textOf = (cell: Cell | undefined, decimal: boolean): string | null => {
   if (cell === null || cell === undefined) return null
+  if (decimal && !Array.isArray(cell)) return formatDecimal(cell as bigint, digits.scale)
   const item = (value: unknown): unknown =>
-    typeof value === 'bigint' || (typeof value === 'number' && !Number.isFinite(value)) ? String(value) : value
+    decimal && value !== null
+      ? formatDecimal(value as bigint, digits.scale)
+      : typeof value === 'bigint' || (typeof value === 'number' && !Number.isFinite(value))
+        ? String(value)
+        : value
   return Array.isArray(cell) ? JSON.stringify(cell.map(item)) : String(cell)
 }
 
@@ -85,7 +91,9 @@ test('what is written is read back, cell by cell', () => {
       const table = readCsv(writeCsv(columns))
       expect(table.header).toEqual(Object.keys(cells))
       table.header.forEach((name, index) => {
-        expect(table.rows.map((row) => row[index])).toEqual(cells[name]?.map(textOf))
+        expect(table.rows.map((row) => row[index])).toEqual(
+          cells[name]?.map((cell) => textOf(cell, name.endsWith('decimal'))),
+        )
       })
     }),
     { numRuns: 300 },

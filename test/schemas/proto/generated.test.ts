@@ -87,6 +87,7 @@ describe('schemas/proto', () => {
       'timestamps',
       'lists',
       'counts',
+      'decimals',
     ])
   })
 

@@ -49,6 +49,7 @@ function columnsOf(rows: readonly Row[]): NativeColumn[] {
   return [
     { name: 'int32', type: 'Int32', data: Int32Array.from(rows, (r) => r.int32) },
     { name: 'int64', type: 'Int64', data: BigInt64Array.from(rows, (r) => r.int64) },
+    { name: 'decimal', type: 'Decimal(18, 3)', data: BigInt64Array.from(rows, (r) => r.int64) },
     { name: 'time', type: "DateTime64(3, 'UTC')", data: Float64Array.from(rows, (r) => r.time) },
     { name: 'float', type: 'Float64', data: Float64Array.from(rows, (r) => r.float) },
     { name: 'text', type: 'String', data: rows.map((r) => r.text) },
@@ -67,6 +68,7 @@ function columnsOf(rows: readonly Row[]): NativeColumn[] {
 
 const expected = (rows: readonly Row[]): unknown[][] => [
   rows.map((r) => r.int32),
+  rows.map((r) => r.int64),
   rows.map((r) => r.int64),
   rows.map((r) => BigInt(r.time)),
   rows.map((r) => r.float),
@@ -88,7 +90,7 @@ describe('Native blocks', () => {
         expect(decoded.map((block) => block.columns.map(valuesOf))).toEqual(parts.map(expected))
         const whole = concatBlocks(decoded)
         expect(whole.columns.map(valuesOf)).toEqual(expected(parts.flat()))
-        expect(int64ToNumbers(whole.columns[2]?.data as BigInt64Array)).toEqual(
+        expect(int64ToNumbers(whole.columns[3]?.data as BigInt64Array)).toEqual(
           Float64Array.from(parts.flat(), (r) => r.time + 0),
         )
       }),

@@ -1,7 +1,15 @@
 /** Generated replies: every type of column, lists, every status, errors. */
 import fc from 'fast-check'
 import { type ErrorCode } from '../../../core/errors.ts'
-import { Status, type FeatureColumn, type ScalarValues, type ValueType } from '../../../core/engine/feature-column.ts'
+import { unscaledMax } from '../../../core/number/decimal.ts'
+import {
+  listOf,
+  scalarOf,
+  Status,
+  type FeatureColumn,
+  type ScalarValues,
+  type ValueType,
+} from '../../../core/engine/feature-column.ts'
 import { encodeToken, offset, type Position } from '../../../core/event/position.ts'
 import { earliestMs, latestMs } from '../../../core/time/time.ts'
 import { type LookupReply } from '../../../serving/lookup/types.ts'
@@ -20,6 +28,18 @@ function scalars(length: number): fc.Arbitrary<ScalarValues> {
     fc
       .array(fc.string({ unit: 'binary', maxLength: 6 }), bounds)
       .map((values) => ({ type: 'string' as const, values: values.map((text) => text.toWellFormed()) })),
+    fc
+      .record({
+        unscaled: fc.array(fc.bigInt({ min: -unscaledMax, max: unscaledMax }), bounds),
+        precision: fc.integer({ min: 1, max: 18 }),
+        scale: fc.nat({ max: 18 }),
+      })
+      .map(({ unscaled, precision, scale }) => ({
+        type: 'decimal' as const,
+        precision,
+        scale: Math.min(precision, scale),
+        values: BigInt64Array.from(unscaled),
+      })),
     fc.array(fc.boolean(), bounds).map((v) => ({ type: 'bool' as const, values: Uint8Array.from(v, Number) })),
     fc.array(millis, bounds).map((v) => ({ type: 'timestamp' as const, values: Float64Array.from(v) })),
   )
@@ -55,8 +75,7 @@ const column = (rows: number): fc.Arbitrary<FeatureColumn> =>
       code: fc.constantFrom(...codes),
     })
     .map(({ name, fingerprint, statuses, counts, values, code }) => {
-      const type: ValueType =
-        values.type === 'list' ? { kind: 'list', of: values.items.type } : { kind: 'scalar', type: values.type }
+      const type: ValueType = values.type === 'list' ? listOf(values.items) : scalarOf(values)
       const errors = statuses.flatMap((status, row) => (status === Status.ERROR ? [{ row, code }] : []))
       const counting = counts ? { counts: true as const } : {}
       return { name, type, fingerprint, statuses: Uint8Array.from(statuses), values, ...counting, errors }

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { MemoryOnlineStore } from '../../../connectors/memory/online-store.ts'
 import { buildCatalog } from '../../../core/definition/catalog.ts'
-import { int32, nullable, string, timestamp } from '../../../core/definition/fields.ts'
+import { decimal, int32, nullable, string, timestamp } from '../../../core/definition/fields.ts'
 import { count } from '../../../core/definition/functions.ts'
 import { service } from '../../../core/definition/service.ts'
 import { entity, stream } from '../../../core/definition/stream.ts'
@@ -16,11 +16,13 @@ const card = entity('card', { key: { card: string() } })
 const byCard = view('by_card', { from: taps, entity: card, features: () => ({ n: count() }) })
 const risk = service('risk', {
   features: [byCard.all()],
-  request: { limit: int32(), bonus: nullable(int32()), note: nullable(string()) },
+  request: { limit: int32(), bonus: nullable(int32()), note: nullable(string()), price: nullable(decimal(5, 2)) },
   derive: ({ by_card, request }) => ({
     left: request.limit.sub(by_card.n),
     with_bonus: request.limit.add(request.bonus),
     noted: request.note.isNull(),
+    dear: request.price.gte(0.1),
+    exactly: request.price.eq('7'),
   }),
 })
 const catalog = buildCatalog([taps, card, byCard, risk])
@@ -40,6 +42,7 @@ async function derivedOf(request: Readonly<Record<string, readonly Scalar[]>>) {
     historyMs: 0,
     rowsMax: 10,
     cacheBytesMax: 0,
+    arenaBytesMax: 0,
     sleep: async () => {},
   })
   const { columns } = await lookup.getFeatures({ service: 'risk', entities: { card: ['a', 'b'] }, request })
@@ -58,6 +61,8 @@ test('a nullable request field that is left out is null in every row', async () 
     left: [3, 4],
     with_bonus: ['NULL', 'NULL'],
     noted: [true, true],
+    dear: ['NULL', 'NULL'],
+    exactly: ['NULL', 'NULL'],
   })
   expect(await derivedOf({ limit: [3, 4], bonus: [null, null], note: [null, null] })).toEqual(
     await derivedOf({ limit: [3, 4] }),
@@ -69,6 +74,8 @@ test('one of them may be left out and another one given, with nulls', async () =
     left: [3, 4],
     with_bonus: ['NULL', 14],
     noted: [true, true],
+    dear: ['NULL', 'NULL'],
+    exactly: ['NULL', 'NULL'],
   })
 })
 
@@ -86,4 +93,19 @@ test('a field that is not nullable has to be there, and a given one has as many 
     ...refused,
     message: expect.stringMatching(/row 1: is null/) as unknown,
   })
+})
+
+test('a decimal is taken as text or as a number, exactly', async () => {
+  const of = async (...price: readonly Scalar[]) => {
+    const { dear, exactly } = await derivedOf({ limit: [3, 4], price })
+    return { dear, exactly }
+  }
+  expect(await of('7', 0.1)).toEqual({ dear: [true, true], exactly: [true, false] })
+  expect(await of(7n, '0.09')).toEqual({ dear: [true, false], exactly: [true, false] })
+  expect(await of('7.0', '+7.000')).toEqual({ dear: [true, true], exactly: [true, true] })
+  for (const price of ['1.234', 0.125, '1000', 'x', true])
+    await expect(of(price, 1)).rejects.toMatchObject({
+      code: 'FS_REQUEST_INVALID',
+      message: expect.stringContaining('is no decimal(5, 2)') as unknown,
+    })
 })

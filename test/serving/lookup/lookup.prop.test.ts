@@ -6,6 +6,8 @@ import { Status, statusName, valueAt, type FeatureColumn } from '../../../core/e
 import { acceptedEvents, naiveValue, type NaiveEvent } from '../../../core/engine/naive.ts'
 import type { ErrorCode } from '../../../core/errors.ts'
 import { encodeToken, offset, type Position } from '../../../core/event/position.ts'
+import type { OnlineStore } from '../../../core/ports/online-store.ts'
+import type { RowSplit } from '../../../core/engine/plan.ts'
 import type { OfflineStore } from '../../../core/ports/offline-store.ts'
 import type { Scalar } from '../../../core/event/types.ts'
 import { Lookup } from '../../../serving/lookup/lookup.ts'
@@ -29,11 +31,26 @@ const asked: readonly { readonly who: Scalar; readonly region: Scalar }[] = [
 const badKeys = 2
 
 /** Both projections over memory stores, fed from a history; the clock moves only while a lookup waits. */
-async function openProjections(shards = 5) {
+async function openProjections({ shards = 5, split }: { shards?: number; split?: RowSplit | undefined } = {}) {
   let nowMs = 1_000_000
-  const state = { offlineQueries: 0, whileWaiting: async (): Promise<void> => {} }
+  const nothing = async (): Promise<void> => {}
+  const state = { offlineQueries: 0, partReads: 0, whileWaiting: nothing, beforeParts: nothing }
   const store = new MemoryOnlineStore({ bytes: (length) => new Uint8Array(length).fill(7) })
-  const online = await OnlineProjection.start(catalog, store, 'log', { shards, historyMs, memoryBytesMax: 3_000 })
+  const online = await OnlineProjection.start(catalog, store, 'log', {
+    shards,
+    historyMs,
+    memoryBytesMax: 3_000,
+    ...(split === undefined ? {} : { split }),
+  })
+  const read: OnlineStore = Object.assign(Object.create(store) as OnlineStore, {
+    read: store.read.bind(store),
+    positions: store.positions.bind(store),
+    readParts: async (...asked: Parameters<OnlineStore['readParts']>) => {
+      state.partReads++
+      await state.beforeParts()
+      return store.readParts(...asked)
+    },
+  })
   for (const partition of partitions) online.begin('events', partition, 0)
   const memory = openMemoryOfflineStore()
   const offline: OfflineStore = {
@@ -50,7 +67,7 @@ async function openProjections(shards = 5) {
   await offline.prepare([{ stream: 'events', fields: stream.fields }])
   const lookup = new Lookup({
     catalog,
-    online: store,
+    online: read,
     offline: async () => {
       return {
         store: offline,
@@ -65,6 +82,7 @@ async function openProjections(shards = 5) {
     historyMs,
     rowsMax,
     cacheBytesMax: 2_048,
+    arenaBytesMax: 16_384,
     sleep: async (ms) => {
       nowMs += ms
       await state.whileWaiting()
@@ -87,7 +105,7 @@ async function openProjections(shards = 5) {
     }
     if (to !== 'offline' && online.changed) await online.flush()
   }
-  return { lookup, feed, state, now: () => nowMs, online }
+  return { lookup, feed, state, store, now: () => nowMs, online }
 }
 
 const ask = (rows: readonly { readonly who: Scalar; readonly region: Scalar }[]): LookupRequest => ({
@@ -129,16 +147,22 @@ describe('a lookup over both projections', () => {
     minLength: 1,
     maxLength: 6,
   })
+  const splits = fc.constantFrom(undefined, { splitEvents: 4, partEvents: 2 }, { splitEvents: 12, partEvents: 5 })
   it('answers the plain value at any (T, K), rows and history alike, and one bad key never fails a batch', async () => {
     let offlineQueries = 0
+    let partReads = 0
     await fc.assert(
       fc.asyncProperty(
-        fc.array(generatedEvent(6_000, 2_000), { maxLength: 60 }),
+        fc.oneof(
+          fc.array(generatedEvent(6_000, 2_000), { maxLength: 60 }),
+          fc.array(generatedEvent(6_000, 2_000, true), { maxLength: 60, size: 'max' }),
+        ),
         fc.integer({ min: 1, max: 20 }),
         questions,
-        async (events, size, moments) => {
+        splits,
+        async (events, size, moments, split) => {
           const history = logged(events)
-          const { lookup, feed, state } = await openProjections()
+          const { lookup, feed, state } = await openProjections({ split })
           await feed(history, size)
           for (const { asOfMs, knownAsOfMs } of moments) {
             const reply = await lookup.getFeatures({
@@ -163,12 +187,70 @@ describe('a lookup over both projections', () => {
             }
           }
           offlineQueries += state.offlineQueries
+          partReads += state.partReads
         },
       ),
-      { numRuns: 120 },
+      { numRuns: 160 },
     )
     expect(offlineQueries).toBeGreaterThan(20)
+    expect(partReads).toBeGreaterThan(20)
   }, 50_000)
+
+  it('reads rows again whose parts are replaced meanwhile, and answers at the position that it names', async () => {
+    let again = 0
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(generatedEvent(3_000, 1_500, true), { minLength: 40, maxLength: 120 }),
+        fc.integer({ min: 1, max: 6 }),
+        fc.integer({ min: 1, max: 4 }),
+        fc.integer({ min: 999_500, max: 1_005_000 }),
+        async (events, size, flushes, asOfMs) => {
+          const history = logged(events)
+          const { lookup, feed, state, online } = await openProjections({ split: { splitEvents: 4, partEvents: 2 } })
+          const half = new Set(history.slice(0, history.length / 2))
+          await feed([...half], 20)
+          const rest = history.filter((event) => !half.has(event))
+          let interruptions = 0
+          // One after the other, and not for ever: a row that changes at every read is an error.
+          let turn = Promise.resolve()
+          state.beforeParts = () =>
+            (turn = turn.then(async () => {
+              if (interruptions === 5) return
+              interruptions++
+              for (let flush = 0; flush < flushes; flush++) await feed(rest.splice(0, size), size)
+            }))
+          for (let time = 0; time < 2; time++) {
+            const reply = await lookup.getFeatures({ ...ask(asked.slice(0, -badKeys)), asOfMs })
+            const nexts = (reply.position.streams['events'] ?? []).map(({ next }) => next)
+            const seen = history.filter(({ partition, offset: own }) => own < (nexts[partition] ?? 0))
+            for (let row = 0; row < asked.length - badKeys; row++)
+              expect(answered(reply.columns, row)).toEqual(
+                expected(seen, asked[row] as (typeof asked)[number], { asOfMs, knownAsOfMs: asOfMs }),
+              )
+          }
+          if (interruptions > 2) again++
+          expect(online.changed).toBe(false)
+        },
+      ),
+      { numRuns: 60 },
+    )
+    expect(again).toBeGreaterThan(10)
+  }, 50_000)
+
+  it('of a row one of whose parts is lost is an error of that row, and of one that is replaced at every read', async () => {
+    const { lookup, feed, state, store } = await openProjections({ split: { splitEvents: 4, partEvents: 2 } })
+    await feed(smallHistory, 50)
+    const { readParts } = store
+    store.readParts = async () => [null]
+    const question = { ...ask([{ who: 'a', region: 0 }]), asOfMs: 1_002_000 }
+    const codesOf = (reply: { readonly columns: readonly FeatureColumn[] }): string[] => [
+      ...new Set(reply.columns.flatMap(({ errors }) => errors.map(({ code }) => code))),
+    ]
+    expect(codesOf(await lookup.getFeatures(question))).toEqual(['FS_ROW_CORRUPT'])
+    expect(state.partReads).toBeGreaterThan(1)
+    store.readParts = readParts
+    expect(codesOf(await lookup.getFeatures(question))).toEqual([])
+  })
 
   it('takes now from the newest event where the service says so, and knows everything then', async () => {
     const { lookup, feed } = await openProjections()

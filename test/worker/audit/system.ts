@@ -3,7 +3,7 @@ import { MemoryLog } from '../../../connectors/memory/log.ts'
 import { openMemoryOfflineStore } from '../../../connectors/memory/offline-store.ts'
 import { MemoryOnlineStore } from '../../../connectors/memory/online-store.ts'
 import { buildCatalog } from '../../../core/definition/catalog.ts'
-import { bool, float64, int32, int64, nullable, string, timestamp } from '../../../core/definition/fields.ts'
+import { bool, decimal, float64, int32, int64, nullable, string, timestamp } from '../../../core/definition/fields.ts'
 import {
   count,
   days,
@@ -45,6 +45,7 @@ export const events = stream('events', {
     f: nullable(float64({ allowNonFinite: true })),
     s: nullable(string()),
     ok: nullable(bool()),
+    d: nullable(decimal(18, 2)),
   },
   eventTime: 'at',
   key: ['who'],
@@ -59,7 +60,10 @@ export const places = view('places', {
   ttl: 4_000,
   lateness: 1_500,
   maxAhead: 40,
-  features: ({ i, b, f, s, ok }) => ({
+  features: ({ i, b, f, s, ok, d }) => ({
+    d_sum: sum(d).over(2_000),
+    d_max: max(d),
+    d_last2: lastN(d, 2),
     n: count(),
     n_700: count().over(700),
     i_mean: mean(i).over(4_000),
@@ -99,11 +103,13 @@ export const people = view('people', {
 })
 const risk = service('risk', {
   features: [places.all(), people.all()],
-  request: { limit: int32() },
+  request: { limit: int32(), cap: nullable(decimal(4, 2)) },
   derive: ({ places: place, people: person, request }) => ({
     part: place.n.div(person.n),
     above: place.i_mean.gt(request.limit),
     twice: place.b_sum.mul(2),
+    d_tenth: place.d_max.div(10),
+    d_room: request.cap.gt('0.30'),
   }),
   clock: 'newestEvent',
 })
@@ -167,6 +173,7 @@ export async function openSystem({ shards = 4, drop }: SystemOptions = {}) {
       historyMs,
       rowsMax: 100,
       cacheBytesMax: 4_096,
+      arenaBytesMax: 16_384,
       sleep: () => Promise.resolve(),
     })
 
@@ -205,7 +212,7 @@ export async function openSystem({ shards = 4, drop }: SystemOptions = {}) {
     /** Samples of all entities as of one moment. */
     async ask({ asOfMs, knownAsOfMs }: Question, online: OnlineStore = store): Promise<AuditSample[]> {
       const entities = { who: asked.map(({ who }) => who), region: asked.map(({ region }) => region) }
-      const request = { limit: asked.map((_, row) => row) }
+      const request = { limit: asked.map((_, row) => row), cap: asked.map((_, row) => (row === 0 ? null : row / 10)) }
       const reply = await lookupOver(online).getFeatures({
         service: 'risk',
         entities,
@@ -255,6 +262,7 @@ export const tampered = (
     acquire: (shards) => store.acquire(shards),
     apply: (flushes) => store.apply(flushes),
     positions: (shards) => store.positions(shards),
+    readParts: (name, shard, rowKey, names) => store.readParts(name, shard, rowKey, names),
     deadLetters: () => store.deadLetters(),
     async read(name, shards, keys) {
       const read = await store.read(name, shards, keys)

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { MemoryLog } from '../../../connectors/memory/log.ts'
-import { bool, float64, int32, int64, nullable, string, timestamp } from '../../../core/definition/fields.ts'
+import { bool, decimal, float64, int32, int64, nullable, string, timestamp } from '../../../core/definition/fields.ts'
 import { stream } from '../../../core/definition/stream.ts'
 import type { ErrorCode } from '../../../core/errors.ts'
 import { StreamReader } from '../../../schemas/stream-reader.ts'
@@ -20,6 +20,7 @@ const events = stream('events', {
     exact: nullable(float64()),
     loose: nullable(float64({ allowNonFinite: true })),
     ok: nullable(bool()),
+    money: nullable(decimal(7, 2)),
   },
   eventTime: 'at',
   key: ['who'],
@@ -41,6 +42,13 @@ describe('an event as a line of JSON', () => {
     [{ ...base, big: 2 ** 53 }, 'FS_EVENT_INVALID', 'big'],
     [{ ...base, exact: 'NaN' }, 'FS_EVENT_INVALID', 'exact'],
     [{ ...base, ok: 1 }, 'FS_EVENT_INVALID', 'ok'],
+    [{ ...base, money: '1.234' }, 'FS_EVENT_INVALID', 'field money is "1.234", not decimal(7, 2) or null'],
+    [{ ...base, money: 1.234 }, 'FS_EVENT_INVALID', 'money'],
+    [{ ...base, money: '100000' }, 'FS_EVENT_INVALID', 'money'],
+    [{ ...base, money: 1e5 }, 'FS_EVENT_INVALID', 'money'],
+    [{ ...base, money: '1e2' }, 'FS_EVENT_INVALID', 'money'],
+    [{ ...base, money: '' }, 'FS_EVENT_INVALID', 'money'],
+    [{ ...base, money: true }, 'FS_EVENT_INVALID', 'money'],
     [{ ...base, at: '2026-01-05T08:00:00' }, 'FS_TIME_INVALID', 'at'],
     [{ ...base, at: '2026-02-30T08:00:00Z' }, 'FS_TIME_INVALID', 'at'],
     [{ ...base, _knownAt: 'yesterday' }, 'FS_TIME_INVALID', '_knownAt'],
@@ -80,6 +88,14 @@ describe('an event as a line of JSON', () => {
 
   it('refuses what is no JSON', () => {
     expect(() => parseEvent(events, '{"at":', nowMs)).toThrow(expect.objectContaining({ code: 'FS_EVENT_INVALID' }))
+  })
+
+  it('takes a decimal as text, or as a number with as few digits, and gives it all of its own', () => {
+    const money = (value: unknown) =>
+      parseEvent(events, JSON.stringify({ ...base, money: value }), nowMs).fields['money']
+    expect(['12.34', '-99999.99', '1.500', 0.1, -7, 1e4, '-0', '.5', null].map(money)).toEqual([
+      ...['12.34', '-99999.99', '1.50', '0.10', '-7.00', '10000.00', '0.00', '0.50', null],
+    ])
   })
 
   it('takes the extremes of every type, and now where no _knownAt is given', () => {

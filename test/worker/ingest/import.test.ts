@@ -1,8 +1,9 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { MemoryLog } from '../../../connectors/memory/log.ts'
-import { int32, nullable, string, timestamp } from '../../../core/definition/fields.ts'
+import { decimal, int32, nullable, string, timestamp } from '../../../core/definition/fields.ts'
 import { stream } from '../../../core/definition/stream.ts'
+import { scalarAt } from '../../../core/event/column.ts'
 import type { Column } from '../../../core/event/types.ts'
 import { offset } from '../../../core/event/position.ts'
 import type { AvroSchema } from '../../../schemas/avro/index.ts'
@@ -123,6 +124,51 @@ describe('an import', () => {
     expect([...(batch?.eventTimes ?? [])]).toEqual([300, 400, 100])
     expect([...(batch?.knownAts ?? [])]).toEqual([310, 400, 450])
     expect(batch?.dead).toMatchObject([{ offset: 0, knownAt: 200, code: 'FS_DEAD_RANGE' }])
+  })
+
+  it('takes decimals of any digits and integers; what does not fit exactly is a dead letter', async () => {
+    const amounts = stream('events', { fields: { at: timestamp(), d: nullable(decimal(5, 2)) }, eventTime: 'at' })
+    const decimals = (scale: number, ...values: bigint[]): Column => ({
+      type: 'decimal',
+      precision: 18,
+      scale,
+      values: BigInt64Array.from(values),
+      nulls: null,
+    })
+    const read = async (d: Column) => {
+      const table = { rowCount: 4, columns: { at: times([1, 2, 3, 4]), d } }
+      const { log, options, schemas } = await importOf({ stream: amounts, table })
+      await importTable(options)
+      const reader = new StreamReader({ log, stream: amounts, schemas })
+      await reader.refresh()
+      const batch = await reader.read(0, offset(0), 1_000_000)
+      const column = batch?.columns['d'] as Column
+      return {
+        values: Array.from({ length: batch?.count ?? 0 }, (_, row) => scalarAt(column, row)),
+        dead: batch?.dead.map(({ offset: at, code }) => `${at} ${code}`),
+        schema: schemas()?.fields[1]?.type,
+      }
+    }
+    const own = { type: 'bytes', logicalType: 'decimal', precision: 5, scale: 2 }
+    expect(await read({ ...decimals(2, 1n, -99_999n, 0n, 5n), precision: 5 } as Column)).toEqual({
+      values: ['0.01', '-999.99', '0.00', '0.05'],
+      dead: [],
+      schema: ['null', own],
+    })
+    const finer = await read(decimals(4, 100n, 101n, -9_999_900n, 10_000_000n))
+    expect(finer).toMatchObject({ values: ['0.01', '-999.99'], dead: ['1 FS_DEAD_RANGE', '3 FS_DEAD_RANGE'] })
+    expect(finer.schema).toEqual([
+      'null',
+      { ...own, type: 'fixed', name: 'd_decimal_18_4', size: 8, precision: 18, scale: 4 },
+    ])
+    const coarser = await read(decimals(0, 7n, 1_000n, -999n, 10n ** 17n))
+    expect(coarser).toMatchObject({ values: ['7.00', '-999.00'], dead: ['1 FS_DEAD_RANGE', '3 FS_DEAD_RANGE'] })
+    expect(await read(longs([7n, 1_000n, -999n, 2n ** 62n]))).toMatchObject({
+      values: ['7.00', '-999.00'],
+      dead: ['1 FS_DEAD_RANGE', '3 FS_DEAD_RANGE'],
+    })
+    const doubles: Column = { type: 'float64', values: new Float64Array(4), nulls: null }
+    await expect(read(doubles)).rejects.toThrow('column d is float64; field d of stream events is decimal')
   })
 
   it('adds nothing a second time, and is another import by another file or another mapping', async () => {

@@ -17,7 +17,8 @@ import type { Message } from "@bufbuild/protobuf";
 export declare const file_tidemark_v1_feature_service: GenFile;
 
 /**
- * One value per row. Which integer column a field arrives in does not matter, its text form is refused.
+ * One value per row. Which integer column a field arrives in does not matter, its text form is refused. A decimal is its
+ * text ("12.30") or an integer.
  *
  * @generated from message tidemark.v1.ValueColumn
  */
@@ -164,6 +165,34 @@ export declare type Timestamps = Message<"tidemark.v1.Timestamps"> & {
 export declare const TimestampsSchema: GenMessage<Timestamps>;
 
 /**
+ * Exact decimals: value i is values[i] / 10^scale, of at most `precision` digits, 18 at most.
+ *
+ * @generated from message tidemark.v1.Decimals
+ */
+export declare type Decimals = Message<"tidemark.v1.Decimals"> & {
+  /**
+   * @generated from field: repeated sfixed64 values = 1;
+   */
+  values: bigint[];
+
+  /**
+   * @generated from field: int32 precision = 2;
+   */
+  precision: number;
+
+  /**
+   * @generated from field: int32 scale = 3;
+   */
+  scale: number;
+};
+
+/**
+ * Describes the message tidemark.v1.Decimals.
+ * Use `create(DecimalsSchema)` to create a new message.
+ */
+export declare const DecimalsSchema: GenMessage<Decimals>;
+
+/**
  * Row i holds items[ends[i - 1] .. ends[i]), the first row starts at 0.
  *
  * @generated from message tidemark.v1.Lists
@@ -222,6 +251,12 @@ export declare type Lists = Message<"tidemark.v1.Lists"> & {
      */
     value: Timestamps;
     case: "timestamps";
+  } | {
+    /**
+     * @generated from field: tidemark.v1.Decimals decimals = 13;
+     */
+    value: Decimals;
+    case: "decimals";
   } | { case: undefined; value?: undefined };
 };
 
@@ -391,6 +426,12 @@ export declare type FeatureColumn = Message<"tidemark.v1.FeatureColumn"> & {
      */
     value: Lists;
     case: "lists";
+  } | {
+    /**
+     * @generated from field: tidemark.v1.Decimals decimals = 13;
+     */
+    value: Decimals;
+    case: "decimals";
   } | { case: undefined; value?: undefined };
 
   /**
