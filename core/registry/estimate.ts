@@ -123,9 +123,16 @@ export function estimateView(
   if (known === null)
     return { view, entities: null, total: null, hottest: null, readSteps: null, readCost: null, warnings }
   const entities = entitiesOf(known)
-  const hottest = heldOf(plan, inReach(known.hottestEvents, known.spanMs, plan.retainMs), 1)
-  // The newest event of an entity is never pruned, however old it is.
-  const total = heldOf(plan, Math.max(entities, inReach(known.events, known.spanMs, plan.retainMs)), entities)
+  const wholeMs = heldMs(plan)
+  const tiles = tilesKept(plan, known)
+  const hottest = heldOf(plan, inReach(known.hottestEvents, known.spanMs, wholeMs), 1, tiles)
+  const total = heldOf(
+    plan,
+    // The newest event of an entity is never pruned, however old it is.
+    Math.max(entities, inReach(known.events, known.spanMs, wholeMs)),
+    entities,
+    Math.min(known.events, tiles * entities),
+  )
   const readSteps = Math.round(readStepsOf(plan, known))
   const readCost = readSteps <= readStepsSmall ? 'small' : readSteps <= readStepsMedium ? 'medium' : 'large'
   return { view, entities, total, hottest, readSteps, readCost, warnings }
@@ -157,7 +164,17 @@ type Coarse = Sliding & { readonly resolutionMs: number }
 const isCoarse = (window: WindowDefinition): window is Coarse =>
   window.kind === 'sliding' && window.resolutionMs !== undefined
 
-function heldOf(plan: ViewPlan, events: number, entities: number): Held {
+/** How far back events are kept one by one. */
+const heldMs = ({ tile, retainMs }: ViewPlan): number => (tile === null ? retainMs : tile.rawMs + tile.spanMs)
+
+/** Tiles of one entity, at most one for each event that they stand for (engine/state/tiles.ts). */
+function tilesKept({ tile, retainMs }: ViewPlan, { hottestEvents, spanMs }: ViewSample): number {
+  if (tile === null) return 0
+  const behindMs = retainMs - tile.rawMs
+  return Math.min(inReach(hottestEvents, spanMs, behindMs), Math.ceil(behindMs / tile.spanMs))
+}
+
+function heldOf(plan: ViewPlan, events: number, entities: number, tiles = 0): Held {
   const summaryBytes = runBytes + plan.summary.stride * 8
   const recordBytes = plan.layout.stride * 4
   const memory = recordBytes * (1 + segmentSlack / runEvents) + summaryBytes / runEvents
@@ -167,8 +184,8 @@ function heldOf(plan: ViewPlan, events: number, entities: number): Held {
     plan.inputs.reduce((sum, { type }) => sum + storedInputBytes[type], 0)
   return {
     events: Math.round(events),
-    memoryBytes: Math.round(events * memory + entities * memoryEntityBytes),
-    storedBytes: Math.round(events * stored + entities * storedEntityBytes),
+    memoryBytes: Math.round(events * memory + tiles * summaryBytes + entities * memoryEntityBytes),
+    storedBytes: Math.round(events * stored + tiles * summaryBytes + entities * storedEntityBytes),
   }
 }
 
@@ -225,8 +242,7 @@ function warningOf(
   const fitting = window.kind === 'sliding' || window.kind === 'tumbling' ? resolutionFor(window.spanMs) : null
   const summaries = fitting === null ? null : Math.ceil(reachMs / fitting)
   const resolution = fitting === null ? null : durationText(fitting)
-  // Said as it is: until events behind the longest exact window are let go, a resolution saves none.
-  const fit = `resolution '${resolution}' needs about ${countText(summaries ?? 0)} summaries (this version keeps the events beside them)`
+  const fit = `resolution '${resolution}' would keep about ${countText(summaries ?? 0)} summaries`
   const way =
     fitting === null
       ? `a shorter ${window.kind === 'series' ? 'series' : 'ttl'} would hold fewer`

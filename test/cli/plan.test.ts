@@ -85,7 +85,7 @@ it(
       /\nestimated from all 2,000 records of stream taps:\n {2}view by_card: about 8 entities: 2,000 events, .+ in memory, .+ stored\n {6}hottest entity: 1,800 events, .+; a read visits about \d+ events and summaries \(small\)\n/,
     )
     expect(text).toMatch(
-      /\n {2}warning: view by_card: exact window of 7d will hold about 5\d M events \(\d+ MiB\) of its hottest entity at the rate of the log, 1,800 now; resolution '5m' needs about 2,020 summaries \(this version keeps the events beside them\)\n$/,
+      /\n {2}warning: view by_card: exact window of 7d will hold about 5\d M events \(\d+ MiB\) of its hottest entity at the rate of the log, 1,800 now; resolution '5m' would keep about 2,020 summaries\n$/,
     )
 
     await json(folder, ['apply'])

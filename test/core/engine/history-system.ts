@@ -86,7 +86,7 @@ function columnOf(field: FieldType, values: readonly Scalar[], growing: Growing)
       return {
         type,
         ...shapeOf(field),
-        values: BigInt64Array.from(values, (value) => unscaledOfCanonical((value ?? '0.07') as string)),
+        values: BigInt64Array.from(values, (value) => unscaledOfCanonical((value ?? `0.0${anything()}`) as string)),
         nulls,
       }
     case 'int32':
