@@ -260,7 +260,9 @@ export function tiledSubject(
       return Object.fromEntries(all)
     },
   })
-  const plan = planView(buildCatalog([streams.plain, who, definition]), 'every', historyMs, undefined, { tileEventsMin: 2 })
+  const plan = planView(buildCatalog([streams.plain, who, definition]), 'every', historyMs, undefined, {
+    tileEventsMin: 2,
+  })
   return { kind: 'plain', definition, plan, finisher: new ViewFinisher(plan) }
 }
 
