@@ -281,28 +281,26 @@ export function decodeHead(
   row: Uint8Array,
   partsFirst: (head: Head) => void = () => {},
 ): Head {
-  let head: Head | null = null
-  decoding(state, entity, row, RowKind.head, (reader) => {
+  return decoding(state, entity, row, RowKind.head, (reader) => {
     const prunedNewestMs = reader.view.getFloat64(24, true)
     const prunedKnownMs = reader.view.getFloat64(32, true)
-    head = { directory: readDirectory(reader), prunedNewestMs, prunedKnownMs }
+    const head: Head = { directory: readDirectory(reader), prunedNewestMs, prunedKnownMs }
     partsFirst(head)
     const first = readEvents(reader, state, entity)
     for (let index = first; index < state.events.runsOf(entity); index++)
       state.events.setPart(state.events.runAt(entity, index), 0)
+    return head
   })
-  return head as unknown as Head
 }
 
 /** The directory of a head. Errors: FS_STATE_FORMAT, FS_ROW_CORRUPT. */
 export function directoryOf(plan: ViewPlan, row: Uint8Array): Directory {
   const state = new ViewState(plan, undefined, { entities: 1, events: 1 })
-  let directory: Directory | null = null
-  decoding(state, state.events.addEntity(), row, RowKind.head, (reader) => {
-    directory = readDirectory(reader)
+  return decoding(state, state.events.addEntity(), row, RowKind.head, (reader) => {
+    const directory = readDirectory(reader)
     reader.at = row.length
+    return directory
   })
-  return directory as unknown as Directory
 }
 
 /**

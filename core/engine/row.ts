@@ -450,13 +450,13 @@ export function decodeInto(state: ViewState, entity: number, row: Uint8Array): v
 }
 
 /** Reads a row of this kind, from behind its header on, into an entity, which is left without events if it is no such row. */
-export function decoding(
+export function decoding<T>(
   state: ViewState,
   entity: number,
   row: Uint8Array,
   kind: (typeof RowKind)[keyof typeof RowKind],
-  read: (reader: Reader) => void,
-): void {
+  read: (reader: Reader) => T,
+): T {
   const { plan } = state
   if (row[0] !== rowFormat)
     throw new FeatureStoreError(
@@ -474,8 +474,9 @@ export function decoding(
     if (!fingerprint.every((byte, index) => row[8 + index] === byte)) {
       throw new FeatureStoreError('FS_STATE_FORMAT', `a row of view ${plan.view.name} was built for another definition`)
     }
-    read(reader)
+    const result = read(reader)
     if (reader.at !== row.length) throw corrupt(`has ${row.length - reader.at} bytes too many`)
+    return result
   } catch (error) {
     state.clear(entity)
     if (error instanceof FeatureStoreError) throw error

@@ -239,10 +239,6 @@ export class ViewEngine {
     else this.#directories.set(entity, directory)
   }
 
-  keyOf(entity: number): Uint8Array {
-    return this.#entities.key(entity)
-  }
-
   /** The entity of an encoded key, null when it was never named. */
   find(key: Uint8Array): number | null {
     const entity = this.#entities.find(key)

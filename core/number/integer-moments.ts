@@ -125,7 +125,7 @@ function numerator(n: number, squares: number, sum: number): void {
 }
 
 /** a b - product, exactly, for product = RN(a b) (Dekker). */
-function productTail(a: number, b: number, product: number): number {
+export function productTail(a: number, b: number, product: number): number {
   const aScaled = a * 134217729
   const aHigh = aScaled - (aScaled - a)
   const aLow = a - aHigh
@@ -136,7 +136,7 @@ function productTail(a: number, b: number, product: number): number {
 }
 
 /** x - a b for a b within a few ulps of x: the difference of the leading parts is exact (Sterbenz). */
-function residual(x: number, a: number, b: number): number {
+export function residual(x: number, a: number, b: number): number {
   const product = a * b
   return x - product - productTail(a, b, product)
 }

@@ -1,3 +1,4 @@
+import { productTail, residual } from './integer-moments.ts'
 import { ExactSquares, exactStddev, ExactSum, exactMean, exactVariance, type VarianceKind } from './exact-sum.ts'
 import { powerOfTwo } from './rational.ts'
 
@@ -572,23 +573,6 @@ function pairOfThree(a: number, b: number, c: number): void {
   }
   pairHigh = high
   pairLow = low + last
-}
-
-/** a b - product, exactly, for product = RN(a b) (Dekker). */
-function productTail(a: number, b: number, product: number): number {
-  const aScaled = a * 134217729
-  const aHigh = aScaled - (aScaled - a)
-  const aLow = a - aHigh
-  const bScaled = b * 134217729
-  const bHigh = bScaled - (bScaled - b)
-  const bLow = b - bHigh
-  return aLow * bLow - (product - aHigh * bHigh - aLow * bHigh - aHigh * bLow)
-}
-
-/** x - a b for a b within a few ulps of x: the difference of the leading parts is exact (Sterbenz). */
-function residual(x: number, a: number, b: number): number {
-  const product = a * b
-  return x - product - productTail(a, b, product)
 }
 
 const double = new Float64Array(1)

@@ -349,5 +349,6 @@ export class Lookup implements FeatureLookup {
     return [...columns, ...derived]
   }
 }
+
 const notReady = (): FeatureStoreError =>
   new FeatureStoreError('FS_NOT_READY', 'the online rows have not been built yet')

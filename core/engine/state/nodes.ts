@@ -1,5 +1,5 @@
 import { LaneTotal, markWide, totalLaneWords } from '../../number/lanes.ts'
-import { nodeShift, runShift } from './event-store.ts'
+import { nodeShift } from './event-store.ts'
 import { anchorOf, ensureSummary } from './summarise.ts'
 import { newestKnownAt, standingAt, type SummaryLayout } from './summary-layout.ts'
 import { Extremes, Tally } from './tally.ts'
@@ -92,6 +92,3 @@ function totalOf(anchor: number): LaneTotal {
   total.reset()
   return total
 }
-
-/** Cursor of the first event of a node. */
-export const nodeStart = (node: number): number => node << (nodeShift + runShift)
