@@ -175,7 +175,7 @@ export const errorCodes = {
   ),
   FS_DEAD_EVENT_TIME: entry(
     'data',
-    'The event time is missing, not an integer, or outside the years 1 to 9998.',
+    'The event time is missing, not an integer, or outside the years 1 to 9999.',
     'Correct the producer.',
   ),
   FS_DEAD_TOO_LATE: entry(

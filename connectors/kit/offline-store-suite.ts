@@ -475,9 +475,9 @@ function nonFinite(who: string): TestRecord {
   return { eventTime: 6, knownAt: 6, fields: { ...required(who), maybe_ratio: Number.NaN, maybe_text: '' } }
 }
 
-/** The first and last values that the types hold; event times of the years 1 and 9998. */
+/** The first and last values that the types hold; event times of the years 1 and 9999. */
 function extremes(who: string, side: 1 | -1): TestRecord {
-  const when = side === 1 ? 253_370_764_799_999 : -62_135_596_800_000
+  const when = side === 1 ? 253_402_300_799_999 : -62_135_596_800_000
   const large = side === 1 ? 2n ** 63n - 1n : -(2n ** 63n)
   const small = side === 1 ? 2 ** 31 - 1 : -(2 ** 31)
   const ratio = side * Number.MAX_VALUE

@@ -4,9 +4,9 @@ export const minuteMs = 60_000
 export const hourMs = 60 * minuteMs
 export const dayMs = 24 * hourMs
 
-/** The first and last instants an event may carry: years 0001 to 9998, so that no sum with a window leaves the exact integers. */
+/** The first and last instants an event may carry: years 0001 to 9999; a sum with any window stays within the exact integers. */
 export const earliestMs = -62_135_596_800_000
-export const latestMs = 253_370_764_799_999
+export const latestMs = 253_402_300_799_999
 
 const zonedIso = /^([+-]?\d{4,6})-(\d{2})-(\d{2})[T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})$/i
 

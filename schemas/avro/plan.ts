@@ -83,7 +83,7 @@ export function explainProblem(
     case cause.eventTime:
       return {
         code: 'FS_DEAD_EVENT_TIME',
-        reason: `the event time ${name} is null, missing or outside the years 1 to 9998`,
+        reason: `the event time ${name} is null, missing, not an integer or outside the years 1 to 9999`,
       }
     case cause.op:
       return { code: 'FS_DEAD_OP', reason: 'the operation is unknown, or one that the stream does not take' }
@@ -220,9 +220,14 @@ ${missing}${body}
       return this.skip(base, type) + this.fail(0, cause.op)
     }
     if (base === null || index === -1)
-      return this.skip(base, type) + (index === -1 ? '' : this.fail(index, cause.range))
+      return this.skip(base, type) + (index === -1 ? '' : this.fail(index, this.unfit(index)))
     if (base === 'null') return this.whenNull(index)
-    return this.value(index, base, logical) ?? this.skip(base, type) + this.fail(index, cause.range)
+    return this.value(index, base, logical) ?? this.skip(base, type) + this.fail(index, this.unfit(index))
+  }
+
+  /** The writer's type is none that the field is read from. */
+  private unfit(index: number): number {
+    return this.fields[index]?.isEventTime === true ? cause.eventTime : cause.range
   }
 
   /** A decimal of the writer into lo and hi, at the field's scale. */
