@@ -3,6 +3,7 @@ import { serviceOf } from '../../core/definition/catalog.ts'
 import { statusName } from '../../core/engine/feature-column.ts'
 import { formatInstant } from '../../core/time/time.ts'
 import { buildDataset } from '../../training/dataset.ts'
+import { FeatureStoreError } from '../../core/errors.ts'
 import type { AuditReport } from '../../worker/audit/audit.ts'
 import type { AuditSample } from '../../worker/audit/sample.ts'
 import { logPosition } from '../../worker/run.ts'
@@ -35,6 +36,11 @@ export function addAudit(program: Command): void {
         const { catalog } = project
         const rows = wholeOption('--rows', options.rows, 1, 1_000_000)
         const random = seeded(wholeOption('--seed', options.seed, 0, 2 ** 31 - 1))
+        // Nothing compared must not look like nothing wrong.
+        if (catalog.services.size === 0)
+          throw new FeatureStoreError('FS_SERVICE_UNKNOWN', 'there is no service to audit', {
+            remedy: 'Define a service over the views whose values are served.',
+          })
         await using opened = await openLookup(project)
         const position = await logPosition(opened.open.log, catalog.streams.keys())
         const samples: AuditSample[] = []

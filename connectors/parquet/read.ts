@@ -160,6 +160,8 @@ function scalarTypeOf({ type, converted_type: converted, logical_type: logical }
     case 'DOUBLE':
       return 'float64'
     case 'INT32':
+      // Of a column that holds nothing but nulls, writers such as pyarrow know no other type.
+      if (logical?.type === 'NULL') return 'int32'
       if (converted === 'UINT_32' || (logical?.type === 'INTEGER' && logical.bitWidth === 32 && !logical.isSigned))
         return 'int64'
       return plain || smallIntegers.includes(converted) ? 'int32' : null

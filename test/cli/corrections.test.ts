@@ -57,6 +57,7 @@ describe('append', () => {
         expect(refused).toMatchObject({ code: 'FS_EVENT_INVALID', exit: 2 })
         expect(refused.message).toContain(`line 1: ${says}`)
       }
+      expect(await refusal(folder, ['audit'])).toMatchObject({ code: 'FS_SERVICE_UNKNOWN', exit: 2 })
       const lines = [payment, { id: 'p1', at, card: 'c1', _op: 'retract' }].map((line) => JSON.stringify(line))
       expect(await json<AppendJson>(folder, ['append', 'payments'], lines.join('\n'))).toMatchObject({ appended: 2 })
     },

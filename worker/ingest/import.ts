@@ -4,7 +4,7 @@
  * import that was cut short goes on where it stopped, and one that is complete is not done again.
  */
 import { createHash } from 'node:crypto'
-import { defaultOp, opField } from '../../core/definition/corrections.ts'
+import { defaultOp, identityFields, opField, opOf, takesBack } from '../../core/definition/corrections.ts'
 import type { StreamDefinition } from '../../core/definition/types.ts'
 import { FeatureStoreError } from '../../core/errors.ts'
 import { scalarAt } from '../../core/event/column.ts'
@@ -110,7 +110,7 @@ export async function importTable(options: ImportOptions): Promise<ImportReport>
     }
     for (let index = 0; index < partitions.length; index++) await append(index)
   }
-  const written = new Set(Object.values(columns))
+  const written = new Set([...Object.values(columns), ...Object.keys(stream.fields).map((name) => table.columns[name])])
   return {
     rows: table.rowCount,
     appended,
@@ -122,6 +122,21 @@ export async function importTable(options: ImportOptions): Promise<ImportReport>
   }
 }
 
+/** Whether every row of the file names an operation that adds nothing: its rows need only say which record they take back. */
+function onlyTakesBack(stream: StreamDefinition, { columns, rowCount }: ImportOptions['table']): boolean {
+  const ops = columns[stream.op ?? opField] ?? columns[opField]
+  if (ops?.type !== 'string' || rowCount === 0) return false
+  for (let row = 0; row < rowCount; row++) {
+    const op = opOf(stream, String(scalarAt(ops, row)))
+    if (op === null || !takesBack(op)) return false
+  }
+  return true
+}
+
+/** A column without a value says nothing of its type. */
+const isAllNull = ({ nulls }: Column, rowCount: number): boolean =>
+  rowCount > 0 && nulls !== null && !nulls.subarray(0, rowCount).includes(0)
+
 /** What is written: the stream's fields, and `_op` of the file unless a field holds the operation. */
 function fileColumns(stream: StreamDefinition, { columns, rowCount }: ImportOptions['table']): Record<string, Column> {
   const chosen: Record<string, Column> = {}
@@ -132,14 +147,17 @@ function fileColumns(stream: StreamDefinition, { columns, rowCount }: ImportOpti
     // A stream of inserts alone gets it too: what is none becomes a dead letter.
     chosen[opField] = op
   }
+  const identity = onlyTakesBack(stream, { columns, rowCount }) ? identityFields(stream) : null
   for (const [name, field] of Object.entries(stream.fields)) {
-    const column = columns[name]
+    const isNeeded = field.nullable !== true && (identity?.has(name) ?? true)
+    const given = columns[name]
+    const column = given === undefined || !isAllNull(given, rowCount) || isNeeded ? given : undefined
     if (column === undefined) {
       if (name === stream.op) {
         chosen[name] = columns[opField] ?? constantText(opNames[defaultOp(stream)] as string, rowCount)
         continue
       }
-      if (field.nullable === true) continue
+      if (!isNeeded) continue
       throw new FeatureStoreError(
         'FS_FILE_INVALID',
         `the file has no column ${name} for stream ${stream.name}; it has ${Object.keys(columns).join(', ')}`,

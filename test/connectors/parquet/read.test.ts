@@ -96,6 +96,12 @@ test('decimals of any size in the file are exact', async () => {
   })
 })
 
+test('a column of nulls alone, whose type nobody knew, is one of nulls', async () => {
+  const { columns, rowCount } = await readParquet(fixture('all-null'))
+  expect(rowCount).toBe(2)
+  expect(columns['n']).toEqual({ type: 'int32', values: new Int32Array(2), nulls: Uint8Array.of(1, 1) })
+})
+
 test('a codec that is not read is refused with what to write instead', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'tidemark-parquet-'))
   try {

@@ -98,6 +98,29 @@ describe('operations of a file', () => {
     expect(await read(withId, { _op: ops, who })).toMatchObject({ ops: [0, 1], dead: ['2 FS_DEAD_OP'] })
     expect(await read(plain, { _op: ops, who })).toMatchObject({ ops: null, dead: ['1 FS_DEAD_OP', '2 FS_DEAD_OP'] })
   })
+  it('that only take back need no more than what says which record', async () => {
+    const { who: _, ...identity } = base
+    const bare = async (ops: Column, more: Readonly<Record<string, Column>> = {}): Promise<unknown> => {
+      const { log, options, schemas } = await importOf({
+        stream: withId,
+        table: { rowCount: 3, columns: { ...identity, ...more, _op: ops } },
+      })
+      const report = await importTable(options)
+      const reader = new StreamReader({ log, stream: withId, schemas })
+      await reader.refresh()
+      const batch = await reader.read(0, offset(0), 1_000_000)
+      return [...(batch?.ops ?? []), batch?.dead.length, report.ignoredColumns]
+    }
+    const nothing: Column = { type: 'int32', values: new Int32Array(3), nulls: new Uint8Array(3).fill(1) }
+    expect(await bare(named(['retract', 'retract', 'retract']))).toEqual([1, 1, 1, 0, []])
+    expect(await bare(named(['retract', 'retract', 'retract']), { who: nothing })).toEqual([1, 1, 1, 0, []])
+    for (const ops of [
+      ['retract', 'insert', 'retract'],
+      ['retract', null, 'retract'],
+      ['retract', 'delete', 'retract'],
+    ])
+      await expect(bare(named(ops))).rejects.toMatchObject({ code: 'FS_FILE_INVALID' })
+  })
   it('are text', async () => {
     await expect(read(withId, { _op: times([1, 2, 3]) })).rejects.toMatchObject({
       code: 'FS_FILE_INVALID',
@@ -107,6 +130,14 @@ describe('operations of a file', () => {
 })
 
 describe('an import', () => {
+  it('takes a column of nulls alone, whatever its type, for a field that may be null', async () => {
+    const nothing: Column = { ...texts(['', '', '', '']), nulls: new Uint8Array(4).fill(1) }
+    const { options } = await importOf({ table: { rowCount: 4, columns: { ...columns, level: nothing } } })
+    expect(await importTable(options)).toMatchObject({ appended: 4, ignoredColumns: [] })
+    const { options: needed } = await importOf({ table: { rowCount: 4, columns: { ...columns, delay: nothing } } })
+    await expect(importTable(needed)).rejects.toMatchObject({ code: 'FS_FILE_INVALID' })
+  })
+
   it('writes rows in (knownAt, row) order and leaves what does not fit to the reader', async () => {
     const { log, options, schemas } = await importOf()
     expect(await importTable(options)).toEqual({
