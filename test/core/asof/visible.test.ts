@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { seriesParts, ttlMinMs, windowEnd, windowReachMs, windowStart } from '../../../core/asof/visible.ts'
+import { refusal, seriesParts, ttlMinMs, windowEnd, windowReachMs, windowStart } from '../../../core/asof/visible.ts'
 import type { WindowDefinition } from '../../../core/definition/types.ts'
 
 const hour = 3_600_000
@@ -54,5 +54,20 @@ describe('the event times of a window at T', () => {
       [96, 100],
     ])
     expect(parts(5, 5)).toEqual([[95, 100]])
+  })
+})
+
+describe('an event by itself', () => {
+  const at = 1_000_000
+  test.each([
+    { lateBy: 500, latenessMs: 500, code: null },
+    { lateBy: 501, latenessMs: 500, code: 'FS_DEAD_TOO_LATE' },
+    { lateBy: 1, latenessMs: 0, code: 'FS_DEAD_TOO_LATE' },
+    { lateBy: 0, latenessMs: 0, code: null },
+    { lateBy: 1e15, latenessMs: null, code: null },
+    { lateBy: -300, latenessMs: 0, code: null },
+    { lateBy: -301, latenessMs: 0, code: 'FS_DEAD_TOO_EARLY' },
+  ])('known $lateBy ms after it happened, with lateness $latenessMs: $code', ({ lateBy, latenessMs, code }) => {
+    expect(refusal(at, at + lateBy, { latenessMs, maxAheadMs: 300 })).toBe(code)
   })
 })
