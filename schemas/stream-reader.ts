@@ -13,6 +13,11 @@ export interface StreamReaderOptions {
   readonly log: EventLog
   readonly stream: StreamDefinition
   readonly schemas: WriterSchemas
+  /**
+   * Learns of schemas that were kept since `schemas` last looked; awaited before a record is given up for want of one, so
+   * that whether it decodes depends on the log alone. Default: `schemas` always knows.
+   */
+  readonly loadSchemas?: () => Promise<void>
   /** Fields to make columns of; default all. */
   readonly projection?: readonly string[]
   /**
@@ -31,11 +36,12 @@ export class StreamReader {
   readonly stream: StreamDefinition
   readonly #log: EventLog
   readonly #newDecoder: () => StreamDecoder
+  readonly #loadSchemas: (() => Promise<void>) | null
   readonly #tableBytesMax: number
   #decoder: StreamDecoder
   #partitions: readonly PartitionInfo[] = []
 
-  constructor({ log, stream, schemas, projection, tableBytesMax, reuse }: StreamReaderOptions) {
+  constructor({ log, stream, schemas, loadSchemas, projection, tableBytesMax, reuse }: StreamReaderOptions) {
     this.stream = stream
     this.#log = log
     this.#newDecoder = () =>
@@ -48,6 +54,7 @@ export class StreamReader {
         ...(projection === undefined ? {} : { projection }),
         ...(reuse === undefined ? {} : { reuse }),
       })
+    this.#loadSchemas = loadSchemas ?? null
     this.#tableBytesMax = tableBytesMax ?? Number.POSITIVE_INFINITY
     this.#decoder = this.#newDecoder()
   }
@@ -73,8 +80,12 @@ export class StreamReader {
     const chunk = await this.#log.fetch(this.stream.name, partition, from, bytes)
     if (chunk.nextOffset === from) return null
     if (this.#decoder.tableBytes > this.#tableBytesMax) this.#decoder = this.#newDecoder()
+    const epoch = this.#epochOf(partition, chunk.nextOffset)
     try {
-      return this.#decoder.decode(chunk, partition, this.#epochOf(partition, chunk.nextOffset), from)
+      const batch = this.#decoder.decode(chunk, partition, epoch, from)
+      if (this.#loadSchemas === null || this.#decoder.unknownSchemas.length === 0) return batch
+      await this.#loadSchemas()
+      return this.#decoder.decode(chunk, partition, epoch, from)
     } catch (error) {
       if (!(error instanceof FeatureStoreError)) throw error
       // A batch knows its bytes only; people look for it by where it stands in the log.

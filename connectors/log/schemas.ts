@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { FeatureStoreError } from '../../core/errors.ts'
-import { type AvroSchema, fingerprintHex, parseSchema } from '../../schemas/avro/index.ts'
+import { type AvroSchema, fingerprintHex, isKept, parseSchema } from '../../schemas/avro/index.ts'
 import { makeFolder, replaceFile } from './files.ts'
 import { isStreamName } from './names.ts'
 
@@ -29,15 +29,7 @@ export class LogSchemas {
     const fingerprint = fingerprintHex(schema)
     if (!isStreamName(stream) || !existsSync(join(this.root, stream, 'stream.json')))
       throw new FeatureStoreError('FS_STREAM_UNKNOWN', `the log has no stream ${JSON.stringify(stream)}`)
-    const there = this.schema(stream, fingerprint)
-    if (there !== undefined) {
-      if (meaning(there) !== meaning(schema))
-        throw new FeatureStoreError(
-          'FS_DEFINITION_INVALID',
-          `${stream} has a schema with the fingerprint ${fingerprint} and other logical types`,
-        )
-      return fingerprint
-    }
+    if (isKept(stream, schema, this.schema(stream, fingerprint))) return fingerprint
     const folder = join(this.root, stream, 'schemas')
     if (!existsSync(folder)) makeFolder(folder)
     replaceFile(join(folder, `${fingerprint}.avsc`), JSON.stringify(schema, null, 2))
@@ -58,22 +50,4 @@ export class LogSchemas {
     this.known.set(key, schema)
     return schema
   }
-}
-
-/** Logical types that change no value: they may be there or not. */
-const neutral: ReadonlySet<unknown> = new Set(['timestamp-millis', 'uuid'])
-
-/** The logical types per field that make other values of the same bytes, in a form that can be compared. */
-function meaning({ fields }: AvroSchema): string {
-  const found = fields.map(({ type }) => {
-    const logical: unknown[] = []
-    JSON.stringify(type, (_, value: unknown) => {
-      const { logicalType, scale = 0 } = (value ?? {}) as { readonly logicalType?: unknown; readonly scale?: unknown }
-      if (logicalType === 'decimal') logical.push({ logicalType, scale })
-      else if (logicalType !== undefined && !neutral.has(logicalType)) logical.push(logicalType)
-      return value
-    })
-    return logical
-  })
-  return JSON.stringify(found)
 }

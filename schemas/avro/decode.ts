@@ -45,6 +45,8 @@ export interface StreamDecoder {
   decode(chunk: LogChunk, partition: number, epoch: number, from: Offset): EventBatch
   /** Bytes of its string tables. */
   readonly tableBytes: number
+  /** Fingerprints in the last chunk that `schemas` did not know. */
+  readonly unknownSchemas: readonly string[]
 }
 
 /** Rows to begin with where the chunk does not tell how many records it has. */
@@ -108,6 +110,10 @@ class Decoder implements StreamDecoder {
 
   get tableBytes(): number {
     return this.fields.reduce((bytes, { strings }) => bytes + (strings?.memoryBytes ?? 0), 0)
+  }
+
+  get unknownSchemas(): string[] {
+    return this.unknown.map(({ low, high }) => hexOf(high) + hexOf(low))
   }
 
   decode(chunk: LogChunk, partition: number, epoch: number, from: Offset): EventBatch {

@@ -50,7 +50,7 @@ const waitMs = 50
 export async function appendLines(options: AppendOptions): Promise<AppendReport> {
   const { log, stream, clock } = options
   const schema = streamSchema(stream.name, fieldsWritten(stream))
-  options.putSchema(stream.name, schema)
+  await options.putSchema(stream.name, schema)
   const encoder = compileEncoder(schema)
   const ends = new Map<number, PartitionPosition>()
   let pending = new Map<number, LogRecord[]>()

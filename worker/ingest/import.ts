@@ -60,7 +60,7 @@ export async function importTable(options: ImportOptions): Promise<ImportReport>
     Object.entries(columns).map(([name, column]): [string, FieldType] => [name, writtenType(stream, name, column)]),
   )
   const schema = streamSchema(stream.name, fields, otherDecimals(stream, columns))
-  options.putSchema(stream.name, schema)
+  await options.putSchema(stream.name, schema)
   const knownAts = knownAtOf(options, columns)
   const order = sortByTime(knownAts)
   const encoder = compileEncoder(schema)
