@@ -59,10 +59,10 @@ export class LocalIngest implements Ingest {
   async append(stream: string, lines: AsyncIterable<string> | Iterable<string>): Promise<AppendReport> {
     const definition = streamOf(this.#project.catalog, stream)
     await this.#create(stream)
-    const { log, schemas } = this.open
+    const { log, putSchema } = this.open
     return appendLines({
       log,
-      putSchema: (name, schema) => schemas.putSchema(name, schema),
+      putSchema,
       stream: definition,
       clock: systemClock,
       lines,
@@ -72,7 +72,7 @@ export class LocalIngest implements Ingest {
   async import(request: ImportRequest, onProgress?: (done: number, total: number) => void): Promise<ImportReport> {
     const definition = streamOf(this.#project.catalog, request.stream)
     await this.#create(request.stream)
-    const { log, schemas } = this.open
+    const { log, putSchema } = this.open
     const { knownAtColumn } = request
     const known =
       knownAtColumn === undefined || knownAtColumn in definition.fields
@@ -80,7 +80,7 @@ export class LocalIngest implements Ingest {
         : { [knownAtColumn]: { type: 'timestamp' as const } }
     return importTable({
       log,
-      putSchema: (name, schema) => schemas.putSchema(name, schema),
+      putSchema,
       stream: definition,
       table: await readTable(request.file, { ...definition.fields, ...known }),
       digest: createHash('sha256').update(readFileSync(request.file)).digest('hex'),

@@ -8,19 +8,29 @@ import {
   type ClickHouseClient,
   type ClickHouseOfflineStore,
 } from '../connectors/clickhouse/index.ts'
-import { openOnlineStore, type LmdbOnlineStore } from '../connectors/lmdb/online-store.ts'
+import { openOnlineStore } from '../connectors/lmdb/online-store.ts'
 import { LogSchemas, openLog, type EmbeddedLog } from '../connectors/log/index.ts'
 import { FeatureStoreError } from '../core/errors.ts'
 import type { PartitionPosition, Position } from '../core/event/position.ts'
+import type { EventLog } from '../core/ports/event-log.ts'
 import type { FeatureHistoryStore } from '../core/ports/feature-history-store.ts'
+import type { OnlineStore } from '../core/ports/online-store.ts'
+import type { AvroSchema } from '../schemas/avro/index.ts'
 import type { WriterSchemas } from '../schemas/stream-reader.ts'
 import { createLogger, systemRandom } from './environment.ts'
 import { makeDataFolder, type Project } from './project.ts'
 
 export interface OpenLog extends AsyncDisposable {
-  readonly log: EmbeddedLog
-  readonly schemas: LogSchemas
+  readonly log: EventLog
+  /** Keeps a writer schema of a stream: before the first event that names it. */
+  readonly putSchema: (stream: string, schema: AvroSchema) => Promise<unknown>
   readonly writerSchemas: WriterSchemas
+}
+
+/** An online store, and the states in it of other definitions. */
+export interface OpenOnline extends OnlineStore, AsyncDisposable {
+  generations(): Promise<readonly string[]>
+  dropGeneration(generation: string): Promise<void>
 }
 
 /** The log for reading. Errors: FS_NOT_APPLIED when there is none yet, FS_LOG_FORMAT, FS_LOG_CORRUPT. */
@@ -47,7 +57,7 @@ function withSchemas(project: Project, log: EmbeddedLog): OpenLog {
   const schemas = new LogSchemas(project.paths.log)
   return {
     log,
-    schemas,
+    putSchema: async (stream, schema) => schemas.putSchema(stream, schema),
     writerSchemas: (stream, fingerprint) => schemas.schema(stream, fingerprint),
     [Symbol.asyncDispose]: () => log[Symbol.asyncDispose](),
   }
@@ -59,10 +69,10 @@ function withSchemas(project: Project, log: EmbeddedLog): OpenLog {
  *
  * Errors: FS_NOT_READY for a reader before the first worker, FS_ROW_CORRUPT for a reader of a damaged store.
  */
-export async function openOnline(project: Project, mode: 'read' | 'write'): Promise<LmdbOnlineStore> {
+export async function openOnline(project: Project, mode: 'read' | 'write'): Promise<OpenOnline> {
   const logger = createLogger('online')
   const folder = project.paths.online
-  const open = (): Promise<LmdbOnlineStore> =>
+  const open = (): Promise<OpenOnline> =>
     openOnlineStore(folder, { mode, generation: project.generation, logger, random: systemRandom })
   try {
     return await open()

@@ -7,17 +7,19 @@ import type { EventLog, PartitionInfo } from '../core/ports/event-log.ts'
 import { createStreamDecoder, type AvroSchema, type StreamDecoder } from './avro/index.ts'
 
 /** Writer schema of a stream by its fingerprint, or undefined. */
-export type WriterSchemas = (stream: string, fingerprintHex: string) => AvroSchema | undefined
+export interface WriterSchemas {
+  (stream: string, fingerprintHex: string): AvroSchema | undefined
+  /**
+   * Learns of schemas that were kept since it last looked: awaited before a record is given up for want of one, so that
+   * whether it decodes depends on the log alone. Absent: every schema of the log is known at once.
+   */
+  readonly load?: () => Promise<void>
+}
 
 export interface StreamReaderOptions {
   readonly log: EventLog
   readonly stream: StreamDefinition
   readonly schemas: WriterSchemas
-  /**
-   * Learns of schemas that were kept since `schemas` last looked; awaited before a record is given up for want of one, so
-   * that whether it decodes depends on the log alone. Default: `schemas` always knows.
-   */
-  readonly loadSchemas?: () => Promise<void>
   /** Fields to make columns of; default all. */
   readonly projection?: readonly string[]
   /**
@@ -36,12 +38,12 @@ export class StreamReader {
   readonly stream: StreamDefinition
   readonly #log: EventLog
   readonly #newDecoder: () => StreamDecoder
-  readonly #loadSchemas: (() => Promise<void>) | null
+  readonly #schemas: WriterSchemas
   readonly #tableBytesMax: number
   #decoder: StreamDecoder
   #partitions: readonly PartitionInfo[] = []
 
-  constructor({ log, stream, schemas, loadSchemas, projection, tableBytesMax, reuse }: StreamReaderOptions) {
+  constructor({ log, stream, schemas, projection, tableBytesMax, reuse }: StreamReaderOptions) {
     this.stream = stream
     this.#log = log
     this.#newDecoder = () =>
@@ -54,7 +56,7 @@ export class StreamReader {
         ...(projection === undefined ? {} : { projection }),
         ...(reuse === undefined ? {} : { reuse }),
       })
-    this.#loadSchemas = loadSchemas ?? null
+    this.#schemas = schemas
     this.#tableBytesMax = tableBytesMax ?? Number.POSITIVE_INFINITY
     this.#decoder = this.#newDecoder()
   }
@@ -83,8 +85,8 @@ export class StreamReader {
     const epoch = this.#epochOf(partition, chunk.nextOffset)
     try {
       const batch = this.#decoder.decode(chunk, partition, epoch, from)
-      if (this.#loadSchemas === null || this.#decoder.unknownSchemas.length === 0) return batch
-      await this.#loadSchemas()
+      if (this.#schemas.load === undefined || this.#decoder.unknownSchemas.length === 0) return batch
+      await this.#schemas.load()
       return this.#decoder.decode(chunk, partition, epoch, from)
     } catch (error) {
       if (!(error instanceof FeatureStoreError)) throw error

@@ -72,7 +72,7 @@ async function importInto(project: Project, table: Table): Promise<Cost> {
   const { result, ...cost } = await timed(() =>
     importTable({
       log: open.log,
-      putSchema: (name, schema) => open.schemas.putSchema(name, schema),
+      putSchema: open.putSchema,
       stream,
       table,
       digest: createHash('sha256').update(flightsFileBytes()).digest('hex'),

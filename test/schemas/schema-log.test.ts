@@ -67,11 +67,12 @@ describe('schemas kept in the log', () => {
     const reader = new StreamReader({
       log,
       stream: taps,
-      schemas: (name, fingerprint) => kept.schema(name, fingerprint),
-      loadSchemas: () => {
-        loads++
-        return kept.load()
-      },
+      schemas: Object.assign((name: string, fingerprint: string) => kept.schema(name, fingerprint), {
+        load: () => {
+          loads++
+          return kept.load()
+        },
+      }),
     })
     const write = async (schema: AvroSchema, put: boolean): Promise<void> => {
       if (put) await writer.putSchema('taps', schema, 1)
