@@ -140,6 +140,16 @@ export const errorCodes = {
     'Call again, or with a longer deadline.',
   ),
   FS_ONLINE_UNAVAILABLE: entry('unavailable', 'The online store does not answer.', 'Check that it runs; call again.'),
+  FS_REGISTRY_UNAVAILABLE: entry(
+    'unavailable',
+    'The schema registry does not answer; schemas that were read before go on.',
+    'Check that it runs and that its address is right; readers try again by themselves.',
+  ),
+  FS_REGISTRY_REFUSED: entry(
+    'invalid',
+    'The schema registry refuses the user.',
+    'Correct username and password of the registry in the config, or the rights of the user.',
+  ),
   FS_OFFLINE_UNAVAILABLE: entry('unavailable', 'The offline store does not answer.', 'Check that it runs; call again.'),
   FS_OFFLINE_QUERY: entry(
     'invalid',

@@ -6,14 +6,14 @@ import { offset, type Offset, type PartitionPosition } from '../core/event/posit
 import type { EventLog, PartitionInfo } from '../core/ports/event-log.ts'
 import { createStreamDecoder, type AvroSchema, type StreamDecoder } from './avro/index.ts'
 
-/** Writer schema of a stream by its fingerprint, or undefined. */
+/** Writer schema of a stream by its reference (a fingerprint or a registry's id, avro/framing.ts), or undefined. */
 export interface WriterSchemas {
-  (stream: string, fingerprintHex: string): AvroSchema | undefined
+  (stream: string, ref: string): AvroSchema | undefined
   /**
-   * Learns of schemas that were kept since it last looked: awaited before a record is given up for want of one, so that
-   * whether it decodes depends on the log alone. Absent: every schema of the log is known at once.
+   * Looks for schemas that were not known: awaited before a record is given up for want of one, so that whether it
+   * decodes depends on the log alone. Absent: every schema of the log is known at once. Errors: those of where it looks.
    */
-  readonly load?: () => Promise<void>
+  readonly load?: (stream: string, refs: readonly string[]) => Promise<void>
 }
 
 export interface StreamReaderOptions {
@@ -52,7 +52,7 @@ export class StreamReader {
         fields: stream.fields,
         eventTime: stream.eventTime,
         corrections: stream,
-        schemas: (fingerprint) => schemas(stream.name, fingerprint),
+        schemas: (ref) => schemas(stream.name, ref),
         ...(projection === undefined ? {} : { projection }),
         ...(reuse === undefined ? {} : { reuse }),
       })
@@ -86,7 +86,7 @@ export class StreamReader {
     try {
       const batch = this.#decoder.decode(chunk, partition, epoch, from)
       if (this.#schemas.load === undefined || this.#decoder.unknownSchemas.length === 0) return batch
-      await this.#schemas.load()
+      await this.#schemas.load(this.stream.name, this.#decoder.unknownSchemas)
       return this.#decoder.decode(chunk, partition, epoch, from)
     } catch (error) {
       if (!(error instanceof FeatureStoreError)) throw error

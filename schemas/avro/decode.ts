@@ -7,6 +7,7 @@ import { offset, type Offset } from '../../core/event/position.ts'
 import { type Column, type FieldType, type ScalarType, shapeOf, type StringTable } from '../../core/event/types.ts'
 import { type LogChunk } from '../../core/ports/event-log.ts'
 import { announcedRecords, RecordCursor } from '../recordbatch/walk.ts'
+import { type Framing, framingOf, isFramedAs, schemaRef } from './framing.ts'
 import { StringInterner } from './intern.ts'
 import {
   compileRun,
@@ -17,7 +18,7 @@ import {
   type Run,
   runEnd,
 } from './plan.ts'
-import { type AvroSchema, singleObjectBytes, singleObjectMagic } from './schema.ts'
+import { type AvroSchema } from './schema.ts'
 
 export interface StreamDecoderOptions {
   readonly stream: string
@@ -27,8 +28,8 @@ export interface StreamDecoderOptions {
   readonly eventTime: string
   /** How records take back others; absent where the stream takes inserts alone. */
   readonly corrections?: Pick<StreamDefinition, 'id' | 'primaryKey' | 'op'>
-  /** The writer schema of a fingerprint (16 hex digits), or undefined when it is unknown. */
-  readonly schemas: (fingerprintHex: string) => AvroSchema | undefined
+  /** The writer schema of a reference (framing.ts), or undefined when it is unknown. */
+  readonly schemas: (ref: string) => AvroSchema | undefined
   /** Fields to make columns of; default all. The others are checked all the same. */
   readonly projection?: readonly string[]
   /** A batch's arrays are those of the next one too: for a reader that is done with one before it asks for the next. */
@@ -45,7 +46,7 @@ export interface StreamDecoder {
   decode(chunk: LogChunk, partition: number, epoch: number, from: Offset): EventBatch
   /** Bytes of its string tables. */
   readonly tableBytes: number
-  /** Fingerprints in the last chunk that `schemas` did not know. */
+  /** References in the last chunk that `schemas` did not know. */
   readonly unknownSchemas: readonly string[]
 }
 
@@ -62,9 +63,7 @@ export function createStreamDecoder(options: StreamDecoderOptions): StreamDecode
 }
 
 interface Plan {
-  /** Fingerprint as the payload has it, in two little-endian halves. */
-  readonly low: number
-  readonly high: number
+  readonly framing: Framing
   readonly run: Run | null
   readonly reason: string
 }
@@ -113,7 +112,7 @@ class Decoder implements StreamDecoder {
   }
 
   get unknownSchemas(): string[] {
-    return this.unknown.map(({ low, high }) => hexOf(high) + hexOf(low))
+    return this.unknown.map(({ framing }) => schemaRef(framing))
   }
 
   decode(chunk: LogChunk, partition: number, epoch: number, from: Offset): EventBatch {
@@ -164,31 +163,22 @@ class Decoder implements StreamDecoder {
   }
 
   private planOf({ bytes, view, valueStart, valueEnd }: RecordCursor): Plan {
-    if (
-      valueEnd - valueStart < singleObjectBytes ||
-      bytes[valueStart] !== singleObjectMagic[0] ||
-      bytes[valueStart + 1] !== singleObjectMagic[1]
-    )
-      return noSingleObject
-    const low = view.getInt32(valueStart + 2, true)
-    const high = view.getInt32(valueStart + 6, true)
-    return this.find(this.plans, low, high) ?? this.find(this.unknown, low, high) ?? this.makePlan(low, high)
+    for (const plan of this.plans) if (isFramedAs(plan.framing, bytes, view, valueStart, valueEnd)) return plan
+    for (const plan of this.unknown) if (isFramedAs(plan.framing, bytes, view, valueStart, valueEnd)) return plan
+    const framing = framingOf(bytes, view, valueStart, valueEnd)
+    return framing === null ? unframed : this.makePlan(framing)
   }
 
-  private find(plans: readonly Plan[], low: number, high: number): Plan | undefined {
-    for (const plan of plans) if (plan.low === low && plan.high === high) return plan
-    return undefined
-  }
-
-  private makePlan(low: number, high: number): Plan {
-    const hex = hexOf(high) + hexOf(low)
-    const schema = this.options.schemas(hex)
+  private makePlan(framing: Framing): Plan {
+    const ref = schemaRef(framing)
+    const schema = this.options.schemas(ref)
     if (schema === undefined) {
-      const plan = { low, high, run: null, reason: `no schema has the fingerprint ${hex}` }
+      const what = framing.kind === 'registry' ? `id ${ref.slice(1)}` : `fingerprint ${ref}`
+      const plan = { framing, run: null, reason: `no schema has the ${what}` }
       this.unknown.push(plan)
       return plan
     }
-    const plan = { low, high, run: compileRun(schema, low, high, this.fields, this.ops), reason: '' }
+    const plan = { framing, run: compileRun(schema, framing, this.fields, this.ops), reason: '' }
     this.plans.push(plan)
     return plan
   }
@@ -260,14 +250,11 @@ class Decoder implements StreamDecoder {
 
 const noFloats = new Float64Array(0)
 const noBytes = new Uint8Array(0)
-const noSingleObject: Plan = {
-  low: 0,
-  high: 0,
+const unframed: Plan = {
+  framing: { kind: 'single-object', low: 0, high: 0 },
   run: null,
-  reason: 'the payload is not in the Avro single-object encoding',
+  reason: 'the payload is neither in the Avro single-object encoding nor in that of a schema registry',
 }
-
-const hexOf = (half: number): string => (half >>> 0).toString(16).padStart(8, '0')
 
 /** int64 and decimal values are written as halves, two per row. */
 function newValues(type: ScalarType, rows: number): Float64Array | Int32Array | Uint8Array {

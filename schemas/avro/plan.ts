@@ -7,8 +7,9 @@ import { decimalDigitsMax, fitsPrecision, powerOfTen, rescaled } from '../../cor
 import { earliestMs, latestMs } from '../../core/time/time.ts'
 import { type RecordCursor } from '../recordbatch/walk.ts'
 import { lowHalf } from './encode.ts'
+import { differsSource, framedBytes, type Framing } from './framing.ts'
 import { type StringInterner, validUtf8 } from './intern.ts'
-import { type AvroNode, type AvroSchema, type AvroType, fullName, primitives, singleObjectBytes } from './schema.ts'
+import { type AvroNode, type AvroSchema, type AvroType, fullName, primitives } from './schema.ts'
 import { compileSkipper, type NamedTypes, namedTypes, type Skipper } from './skip.ts'
 
 /** One declared field of the stream, as the decoder needs it. */
@@ -104,12 +105,11 @@ export function explainProblem(
  */
 export function compileRun(
   schema: AvroSchema,
-  low: number,
-  high: number,
+  framing: Framing,
   fields: readonly PlannedField[],
   ops: PlannedOps,
 ): Run {
-  const source = new RunSource(schema, fields, ops).write(low, high)
+  const source = new RunSource(schema, fields, ops).write(framing)
   const make = new Function('R', 'skippers', 'strings', 'opByWord', source.text) as (
     helpers: typeof runtime,
     skippers: readonly Skipper[],
@@ -157,7 +157,7 @@ class RunSource {
     this.namespace = name.includes('.') ? name.slice(0, name.lastIndexOf('.')) : (schema.namespace ?? '')
   }
 
-  write(low: number, high: number): { readonly text: string; readonly skippers: readonly Skipper[] } {
+  write(framing: Framing): { readonly text: string; readonly skippers: readonly Skipper[] } {
     const indexOf = new Map(this.fields.map((field, index) => [field.name, index]))
     if (this.ops.field === -1) indexOf.set(opField, opIndex)
     const { kept, whenNone } = this.ops
@@ -183,10 +183,9 @@ return function run(cursor, out) {
   ${kept ? 'const O = out.ops;\n  ' : ''}let row = out.row, p = 0, end = 0, b = 0, lo = 0, hi = 0, v = 0, err = 0${readsOp ? ', op = 0, nerr = 0' : ''};
   do {
     p = cursor.valueStart; end = cursor.valueEnd;
-    if (cursor.bytes !== B || end - p < ${singleObjectBytes} || B[p] !== 0xc3 || B[p + 1] !== 1
-      || V.getInt32(p + 2, true) !== ${low | 0} || V.getInt32(p + 6, true) !== ${high | 0}) { out.row = row; return 1 }
+    if (cursor.bytes !== B || end - p < ${framedBytes(framing)} || ${differsSource(framing)}) { out.row = row; return 1 }
     if (row === limit) { out.row = row; return 2 }
-    p += ${singleObjectBytes};
+    p += ${framedBytes(framing)};
     err = ${firstProblem};${readsOp ? ` op = ${whenNone}; nerr = 0;` : ''}
 ${missing}${body}
     if (p !== end) ${broken}${kept ? '\n    if (nerr !== 0 && (op & 1) === 0) err = nerr;' : ''}
