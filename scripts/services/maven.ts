@@ -71,12 +71,12 @@ async function maven(folder: string, work: string, args: readonly string[], java
   }
 }
 
-/** The lines that say what went wrong, without Maven's advice on how to get a stack trace. */
-const errorsOf = (output: string): string => {
-  const errors = output
-    .split('\n')
-    .filter((line) => /ERROR/.test(line) && !/re-run Maven|Re-run|\[Help|help 1/i.test(line))
-  return lastLines((errors.length > 0 ? errors.slice(0, 3) : [lastLines(output, 3)]).join('\n'), 3).slice(0, 1_000)
+/** The first lines that say what went wrong, without Maven's advice on how to get a stack trace. */
+export function errorsOf(output: string): string {
+  const errors = [...output.matchAll(/\[ERROR\] (\S.*)/g)]
+    .map(([, text = '']) => text.replace(/ -> \[Help \d+\]/, ''))
+    .filter((text) => !/^(\[Help|To see the full|Re-run Maven|For more information)/.test(text))
+  return (errors.length > 0 ? errors.slice(0, 3).join('\n') : lastLines(output, 3)).slice(0, 1_000)
 }
 
 async function findOrInstallMaven(folder: string, say: Say): Promise<string> {

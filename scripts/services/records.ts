@@ -30,8 +30,9 @@ export function readRecords(folder: string): Records {
   let text: string
   try {
     text = readFileSync(fileIn(folder), 'utf8')
-  } catch {
-    return {}
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return {}
+    throw error
   }
   try {
     const parsed: unknown = JSON.parse(text)

@@ -1,12 +1,16 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync } from 'node:fs'
+import { existsSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Cluster, Redis } from 'ioredis'
 import { Kafka, logLevel, type KafkaConfig, type SASLOptions } from 'kafkajs'
 import { describe, expect, it } from 'vitest'
+import { runCommand } from '../../scripts/services/command.ts'
+import { freePorts } from '../../scripts/services/ports.ts'
 import { identityOf } from '../../scripts/services/process.ts'
 import { redisCommand } from '../../scripts/services/resp.ts'
+import { settingsOf, versions } from '../../scripts/services/settings.ts'
 import {
   requireService,
   serverOfFile,
@@ -75,6 +79,56 @@ async function topicsOf(kafka: Kafka): Promise<string[]> {
     await admin.disconnect()
   }
 }
+
+describe('the command', async () => {
+  await requireService('kafka', 'redis')
+
+  it(
+    'starts servers, finds them again, keeps what they store, and ends them',
+    async () => {
+      const folder = mkdtempSync(join(tmpdir(), 'tidemark-services-'))
+      const name = `kafka-${versions.kafka}`
+      for (const shared of [name, 'debian']) symlinkSync(join(settingsOf().folder, shared), join(folder, shared))
+      const [kafka = '', controller = '', redis = '', registry = ''] = (await freePorts(4)).map(String)
+      const env = {
+        TIDEMARK_SERVICES: folder,
+        TIDEMARK_KAFKA_PORT: kafka,
+        TIDEMARK_KAFKA_CONTROLLER_PORT: controller,
+        TIDEMARK_REDIS_PORT: redis,
+        TIDEMARK_REGISTRY_PORT: registry,
+      }
+      const main = join(import.meta.dirname, '../../scripts/services/main.ts')
+      const run = async (command: string, ...names: string[]): Promise<unknown> => {
+        const args = ['--no-warnings', main, command, 'kafka', 'redis', '--json', ...names]
+        const { code, output } = await runCommand(process.execPath, args, { env, timeoutMs: limit })
+        return { code, ...(JSON.parse(output.trim().split('\n').at(-1) ?? '') as object) }
+      }
+      const up = (started: boolean) => ({
+        code: 0,
+        kafka: { state: 'up', started, address: `127.0.0.1:${kafka}` },
+        redis: { state: 'up', started, address: `127.0.0.1:${redis}` },
+      })
+      try {
+        expect(await run('status')).toMatchObject({ code: 1, kafka: { state: 'down' }, redis: { state: 'down' } })
+        expect(await run('up')).toMatchObject(up(true))
+        const broker = new Kafka({ brokers: [`127.0.0.1:${kafka}`], logLevel: logLevel.NOTHING })
+        await produce(broker, 'kept', ['a'])
+        await redisCommand(Number(redis), ['SET', 'a', '1'])
+        expect(await run('up')).toMatchObject(up(false))
+        expect(await run('status')).toMatchObject({ code: 0, kafka: { state: 'up' }, redis: { state: 'up' } })
+        expect(await run('down')).toMatchObject({ code: 0, kafka: { outcome: 'ended' }, redis: { outcome: 'ended' } })
+        await expect(redisCommand(Number(redis), ['PING'])).rejects.toMatchObject({ code: 'ECONNREFUSED' })
+        expect(await run('up')).toMatchObject(up(true))
+        expect(await consume(broker, 'kept', 1)).toEqual(['a'])
+        expect(await redisCommand(Number(redis), ['GET', 'a'])).toBe('1')
+      } finally {
+        await run('down')
+        rmSync(folder, { recursive: true, force: true })
+      }
+    },
+    limit,
+  )
+})
 
 describe('a private Kafka broker', async () => {
   const kafka = await serverOfFile('kafka', () => startKafka({ properties: { 'message.max.bytes': 123_456 } }))
