@@ -1,5 +1,6 @@
 import { execFileSync, spawn } from 'node:child_process'
 import { X509Certificate } from 'node:crypto'
+import { once } from 'node:events'
 import {
   lstatSync,
   mkdirSync,
@@ -28,6 +29,7 @@ import { down, stateOf, up } from '../../scripts/services/operate.ts'
 import { freePorts, isPortFree } from '../../scripts/services/ports.ts'
 import { identityOf, isAlive, stopProcess } from '../../scripts/services/process.ts'
 import { readRecords, writeRecord } from '../../scripts/services/records.ts'
+import { redisLaunch } from '../../scripts/services/redis.ts'
 import { encodeCommand, infoOf, parseReply, redisCommand, RespError } from '../../scripts/services/resp.ts'
 import type { Service } from '../../scripts/services/service.ts'
 import { heapOf, settingsOf, type Settings } from '../../scripts/services/settings.ts'
@@ -181,6 +183,12 @@ describe('what Kafka is told', () => {
   })
 })
 
+it('Redis is told to listen on loopback, to drop no key and to keep nothing, unless asked', () => {
+  const files = { program: '/redis-server', version: '7', env: {} }
+  const { args } = redisLaunch(files, 1234, folder, ['--appendonly', 'yes'])
+  expect(args.join(' ')).toMatch(/--port 1234 --bind 127.0.0.1 .*--maxmemory-policy noeviction --appendonly yes$/)
+})
+
 describe('Redis answers', () => {
   const parse = (text: string) => parseReply(Buffer.from(text), 0)
 
@@ -195,7 +203,9 @@ describe('Redis answers', () => {
   it('that are cut anywhere are waited for', () => {
     const whole = '*3\r\n$3\r\na\r\n\r\n:12\r\n*2\r\n+x\r\n$-1\r\n'
     expect(parse(whole)).toEqual([['a\r\n', 12, ['x', null]], whole.length])
-    for (let length = 0; length < whole.length; length++) expect(parse(whole.slice(0, length))).toBeNull()
+    for (const text of [whole, '$2\r\nab\r\n', '+OK\r\n']) {
+      for (let length = 0; length < text.length; length++) expect(parse(text.slice(0, length))).toBeNull()
+    }
   })
 
   it('INFO is taken apart at the first colon of a line', () => {
@@ -344,13 +354,19 @@ describe('up, down and status', () => {
   })
 
   it('one that never gets ready is ended and forgotten; the end of its log is shown', async () => {
-    const launch = { command: 'sh', args: ['-c', 'echo no room left; exec sleep 600'], env: {}, cwd: folder }
+    const launch = {
+      command: 'sh',
+      args: ['-c', 'echo $$ > pid; echo no room left; exec sleep 600'],
+      env: {},
+      cwd: folder,
+    }
     const check = (): Promise<void> => Promise.reject(new Error('not yet'))
     const never = sleeper({ readyMs: 300, check, prepare: async () => launch })
     await expect(up(never, settings, say)).rejects.toMatchObject({
       message: expect.stringContaining('not within 0.3 s; last: not yet'),
       remedy: expect.stringContaining('no room left'),
     })
+    expect(identityOf(Number(readFileSync(join(folder, 'pid'), 'utf8')))).toBeNull()
     expect(readRecords(folder)).toEqual({})
   })
 
@@ -402,6 +418,18 @@ describe('up, down and status', () => {
       expect(readRecords(folder)).toEqual({})
     } finally {
       stranger.kill('SIGKILL')
+    }
+  })
+
+  it('one that has ended and waits for its parent to notice counts as gone', async () => {
+    // The shell becomes a program that never asks how its child ended.
+    const parent = spawn('sh', ['-c', 'sleep 0 & echo $!; exec sleep 600'], { stdio: ['ignore', 'pipe', 'ignore'] })
+    try {
+      const [line] = (await once(parent.stdout, 'data')) as [Buffer]
+      await expect.poll(() => identityOf(Number(line.toString()))).toBeNull()
+      expect(() => process.kill(Number(line.toString()), 0)).not.toThrow()
+    } finally {
+      parent.kill('SIGKILL')
     }
   })
 
@@ -480,9 +508,11 @@ describe('programs', () => {
     writeFileSync(join(folder, 'etc/conf'), 'here')
     symlinkSync('/etc/conf', join(folder, 'usr/lib/conf'))
     symlinkSync('/no/such/file', join(folder, 'usr/lib/nowhere'))
+    symlinkSync('etc/conf', join(folder, 'usr/lib/beside'))
     keepLinksInside(folder)
     expect(readlinkSync(join(folder, 'usr/lib/conf'))).toBe('../../etc/conf')
     expect(readFileSync(join(folder, 'usr/lib/conf'), 'utf8')).toBe('here')
+    expect(readlinkSync(join(folder, 'usr/lib/beside'))).toBe('etc/conf')
     expect(lstatSync(join(folder, 'usr/lib/nowhere')).isSymbolicLink()).toBe(true)
   })
 
