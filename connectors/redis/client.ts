@@ -62,6 +62,8 @@ const connectionOptions = ({ username, password, tls, timeoutMs = timeoutMsDefau
     lazyConnect: true,
   }) satisfies CommonRedisOptions
 
+const reviveMs = 100
+
 /** Tries for as long as the store is open. */
 const retryStrategy = (attempt: number): number => Math.min(1_000, 50 * 2 ** Math.min(attempt - 1, 10))
 
@@ -125,6 +127,7 @@ export class RedisClient {
   /** Calls under way, which closing waits for; each ends by the timeout of its commands. */
   readonly #pending = new Set<Promise<unknown>>()
   #closing: Promise<void> | null = null
+  #revival: NodeJS.Timeout | undefined
 
   private constructor(options: ConnectOptions) {
     const { target } = options
@@ -183,6 +186,7 @@ export class RedisClient {
   /** Waits for what is under way. Closing twice is safe. */
   close(): Promise<void> {
     this.#closing ??= (async () => {
+      clearTimeout(this.#revival)
       await Promise.allSettled(this.#pending)
       this.#client.disconnect()
     })()
@@ -216,6 +220,18 @@ export class RedisClient {
     // From here on every server that is met, a promoted replica for one, is asked the same.
     if (isCluster) client.on('+node', (node: Redis) => this.#watch(node, isCluster))
     else this.#watch(client, isCluster)
+    client.on('end', () => this.#revive())
+  }
+
+  /**
+   * ioredis gives up for good where a Sentinel announces a new master while it is being looked for: the connector that is
+   * told to leave the old one leaves its search. So whatever ends by itself is begun anew.
+   */
+  #revive(): void {
+    if (this.#closing !== null) return
+    this.#revival = setTimeout(() => {
+      this.#client.connect().catch(() => {})
+    }, reviveMs)
   }
 
   #watch(node: Redis, isCluster: boolean): void {

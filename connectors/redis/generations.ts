@@ -21,10 +21,10 @@ export class Generations {
   }
 
   async all(): Promise<ReadonlyMap<string, Registered>> {
-    const reply = (await this.#client.call('hgetall', generationsKey(this.#prefix))) as readonly Buffer[]
+    // ioredis makes an object of this reply.
+    const reply = (await this.#client.call('hgetall', generationsKey(this.#prefix))) as Readonly<Record<string, Buffer>>
     const found = new Map<string, Registered>()
-    for (let index = 0; index + 1 < reply.length; index += 2)
-      found.set(String(reply[index]), parseRegistered(String(reply[index + 1])))
+    for (const [name, value] of Object.entries(reply)) found.set(name, parseRegistered(String(value)))
     return found
   }
 
