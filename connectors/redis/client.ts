@@ -31,7 +31,7 @@ export interface ConnectOptions {
   readonly username?: string
   readonly password?: string
   readonly tls?: ConnectionOptions
-  /** How long one command may take, and one attempt to connect. Default 5,000. */
+  /** How long a call may wait for the server, and one attempt to connect. Default 5,000. */
   readonly timeoutMs?: number
   readonly logger: Logger
 }
@@ -48,8 +48,8 @@ const connectionOptions = ({ username, password, tls, timeoutMs = timeoutMsDefau
     ...(tls === undefined ? {} : { tls }),
     connectionName: 'tidemark',
     connectTimeout: timeoutMs,
-    // A command is given up by then; it may still be applied, and can be sent again.
-    commandTimeout: timeoutMs,
+    // Not `commandTimeout`: a timer for each of the fifty commands of a lookup costs as much as the commands. `#whileOpen`
+    // has one for the call.
     // A connection that is half open takes bytes and answers nothing, for a quarter of an hour if TCP alone decides.
     socketTimeout: timeoutMs,
     keepAlive: 10_000,
@@ -121,6 +121,7 @@ function openCluster(options: ConnectOptions, nodes: readonly Address[]): Cluste
 export class RedisClient {
   readonly #client: Redis | Cluster
   readonly #logger: Logger
+  readonly #timeoutMs: number
   /** What is wrong with servers that were met after opening, by connection. */
   readonly #refused = new Map<Redis, FeatureStoreError>()
   #lastError: unknown = null
@@ -132,6 +133,7 @@ export class RedisClient {
   private constructor(options: ConnectOptions) {
     const { target } = options
     this.#logger = options.logger
+    this.#timeoutMs = options.timeoutMs ?? timeoutMsDefault
     this.#client = target.kind === 'cluster' ? openCluster(options, target.nodes) : openSingle(options, target)
     this.#client.on('error', (error: unknown) => {
       this.#lastError = error
@@ -143,7 +145,7 @@ export class RedisClient {
   static async connect(options: ConnectOptions): Promise<RedisClient> {
     const client = new RedisClient(options)
     try {
-      await client.#connect()
+      await withDeadline(client.#connect(), client.#timeoutMs)
       return client
     } catch (error) {
       await client.close()
@@ -197,7 +199,7 @@ export class RedisClient {
   async #whileOpen<T>(body: () => Promise<T>): Promise<T> {
     if (this.#closing !== null) throw new FeatureStoreError('FS_CLOSED', 'the online store is closed')
     this.#assertFit()
-    const running = body()
+    const running = withDeadline(body(), this.#timeoutMs)
     this.#pending.add(running)
     try {
       const result = await running
@@ -278,6 +280,25 @@ export class RedisClient {
       else group.push(index)
     })
     return [...groups.values()]
+  }
+}
+
+/**
+ * What is given up may still be carried out, and can be sent again. It does not pile up: a connection that is silent for as
+ * long is closed, and with it goes what waits on it.
+ */
+async function withDeadline<T>(work: Promise<T>, timeoutMs: number): Promise<T> {
+  let timer: NodeJS.Timeout | undefined
+  const deadline = new Promise<never>((_, reject) => {
+    timer = setTimeout(
+      () => reject(new FeatureStoreError('FS_ONLINE_UNAVAILABLE', `Redis did not answer within ${timeoutMs} ms`)),
+      timeoutMs,
+    )
+  })
+  try {
+    return await Promise.race([work, deadline])
+  } finally {
+    clearTimeout(timer)
   }
 }
 

@@ -2,7 +2,7 @@ import type { Redis } from 'ioredis'
 import { FeatureStoreError } from '../../core/errors.ts'
 import { onlineError } from './errors.ts'
 
-/** The oldest that is tried to keep these promises: scripts replicate what they wrote, and refuse without memory. */
+/** From 6.2 on a script without memory is refused at its first write, and users have rights by command and key. */
 const versionMin = [6, 2] as const
 
 const refused = (message: string, remedy: string): FeatureStoreError =>
@@ -62,7 +62,7 @@ async function evictionPolicy(node: Redis, info: ReadonlyMap<string, string>): P
   return info.get('maxmemory_policy')
 }
 
-function isRecent(version: string): boolean {
+export function isRecent(version: string): boolean {
   const [major = Number.NaN, minor = Number.NaN] = version.split('.').map(Number)
   return major > versionMin[0] || (major === versionMin[0] && minor >= versionMin[1])
 }
