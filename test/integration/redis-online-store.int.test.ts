@@ -177,13 +177,17 @@ describe.skipIf(redisMissing !== null)(redisMissing ?? 'online store on one Redi
     await using held = await openAt(local(demoted.port))
     const [stale, owner] = [await take(held, 1), await take(held, 1)]
     await held.apply([flush(owner, null, 1, [row('a', '1')])])
+    // Valid, sent again, a gap, fenced: none of them may be decided by a replica. Each over a connection from before.
+    const sent = [flush(owner, 1, 2), flush(owner, null, 1), flush(owner, 7, 8), flush(stale, 1, 2)]
+    const writers = await Promise.all(sent.map(() => openAt(local(demoted.port))))
     const replica = adminOf(demoted.port)
     await replica.replicaof('127.0.0.1', master.port)
-    // Valid, sent again, a gap, fenced: none of them may be decided here.
-    const sent = [flush(owner, 1, 2), flush(owner, null, 1), flush(owner, 7, 8), flush(stale, 1, 2)]
-    for (const one of sent) {
-      await expect(held.apply([one])).rejects.toMatchObject({ code: expect.stringMatching(/^FS_ONLINE_/) })
-      await new Promise((resolve) => setTimeout(resolve, 100))
+    for (const [one, writer] of sent.map((one, index) => [one, writers[index] as RedisOnlineStore] as const)) {
+      await expect(writer.apply([one])).rejects.toMatchObject({
+        code: 'FS_ONLINE_UNAVAILABLE',
+        message: expect.stringContaining('replica'),
+      })
+      await writer[Symbol.asyncDispose]()
     }
     await expect(held.acquire([1])).rejects.toMatchObject({ code: expect.stringMatching(/^FS_ONLINE_/) })
     // It reconnected and looked: from then on reads are refused as well.

@@ -109,7 +109,8 @@ class Observer {
               view,
               key,
               row,
-              parts: { put, drop: drop.filter((name) => !put.some((one) => one.name === name)) },
+              // No flush puts what it drops.
+              parts: { put, drop: drop.filter((name) => !rows.some((one) => one.put.some((p) => p.name === name))) },
             })),
           }
         })
@@ -129,6 +130,12 @@ class Observer {
     const found: unknown[] = [await this.#store.positions(shards)]
     for (const view of views)
       for await (const { shard, key, row } of this.#store.scan(view)) found.push([view, shard, plain(key), plain(row)])
+    for (const view of views)
+      for (const shard of shards)
+        for (const key of ['a', 'b', '', 'a\0', '\0']) {
+          const parts = await this.#store.readParts(view, shard, Buffer.from(key), [1, 2, 3, 4])
+          if (parts.some((one) => one !== null)) found.push([view, shard, key, parts.map(plain)])
+        }
     const letters = (await Array.fromAsync(this.#store.deadLetters())).map(({ scope, stream, partition, offset }) =>
       [scope, stream, partition, offset].join('/'),
     )
