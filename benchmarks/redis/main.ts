@@ -7,7 +7,7 @@ import { Loader, openBench } from './context.ts'
 import { noteLayouts } from './layouts.ts'
 import { benchRead } from './read.ts'
 
-const small = { entities: 50_000, batches: 2_000, flushes: 8 }
+const small = { entities: 50_000, batches: 1_000, flushes: 6 }
 const full = { entities: 500_000, batches: 10_000, flushes: 40 }
 
 export const redisSuite: Suite = async (options) => {
