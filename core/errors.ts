@@ -150,6 +150,26 @@ export const errorCodes = {
     'The schema registry refuses the user.',
     'Correct username and password of the registry in the config, or the rights of the user.',
   ),
+  FS_ONLINE_FULL: entry(
+    'unavailable',
+    'The online store has no memory left for rows; what it holds can be read.',
+    'Raise its `maxmemory` or add nodes; the worker goes on by itself then.',
+  ),
+  FS_ONLINE_SERVER: entry(
+    'invalid',
+    'The server of the online store may lose or hide rows as it is set up: it evicts, is a replica, is too old, or is not the kind that is configured.',
+    'Change what the message names, on the server or in the configuration.',
+  ),
+  FS_ONLINE_DENIED: entry(
+    'invalid',
+    'The online store refuses user, password or a right.',
+    'Correct user and password, or give the user the commands and keys that connectors/redis/README.md lists.',
+  ),
+  FS_FLUSH_TOO_LARGE: entry(
+    'invalid',
+    'What one shard has to write at once is more than the online store takes; a flush is never split.',
+    'Raise `flushBytesMax`, or give the widest windows of the view a `resolution`: one entity is as large as that.',
+  ),
   FS_OFFLINE_UNAVAILABLE: entry('unavailable', 'The offline store does not answer.', 'Check that it runs; call again.'),
   FS_OFFLINE_QUERY: entry(
     'invalid',
