@@ -40,10 +40,14 @@ export function inTotalOrder(unordered: readonly EventBatch[]): StreamEvents {
   }
   const times = gathered((batch) => batch.eventTimes)
   const knowns = gathered((batch) => batch.knownAts)
-  let order: Int32Array = new Int32Array(rows)
-  for (let row = 0; row < rows; row++) order[row] = row
-  order = sortedBy(times, sortedBy(knowns, order))
-  return { batches, starts, rows, times, knowns, order }
+  return { batches, starts, rows, times, knowns, order: sortedBy(times, ascending(knowns)) }
+}
+
+/** Positions of `keys`, in ascending order of the keys, and of the positions where they tie. */
+export function ascending(keys: Float64Array): Int32Array {
+  const order = new Int32Array(keys.length)
+  for (let row = 0; row < order.length; row++) order[row] = row
+  return sortedBy(keys, order)
 }
 
 export interface EventPlaces {

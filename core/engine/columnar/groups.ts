@@ -1,0 +1,77 @@
+import { seriesParts, windowEnd } from '../../asof/visible.ts'
+import type { FunctionName, WindowDefinition } from '../../definition/types.ts'
+import type { FeaturePlan, ViewPlan } from '../plan.ts'
+import type { Wanted } from './input-prefix.ts'
+
+/** How the numbers of a group are come by; `none`: no member wants any but a count of events. */
+export type Numbers = 'none' | 'tally' | 'floats' | 'big'
+
+/** Features that read the same input over the same window, computed together. */
+export interface Group extends Wanted {
+  readonly window: number
+  /** -1: events alone. */
+  readonly input: number
+  readonly numbers: Numbers
+  /** Position of each feature among those asked for. */
+  readonly members: readonly { readonly at: number; readonly plan: FeaturePlan }[]
+  /** Over a series: where its parts end before T, oldest first, milliseconds; null for one window. */
+  readonly partEnds: readonly number[] | null
+}
+
+const summing: readonly FunctionName[] = ['count', 'sum', 'mean', 'variance', 'stddev', 'share']
+const spreading: readonly FunctionName[] = ['variance', 'stddev']
+const extreme: readonly FunctionName[] = ['min', 'max']
+
+export function groupsOf(plan: ViewPlan, features: readonly FeaturePlan[]): Group[] {
+  const groups = new Map<string, { at: number; plan: FeaturePlan }[]>()
+  features.forEach((feature, at) => {
+    const key = `${feature.window}/${feature.input}`
+    const members = groups.get(key) ?? []
+    groups.set(key, members)
+    members.push({ at, plan: feature })
+  })
+  return [...groups.values()].map((members): Group => {
+    const { window, input } = (members[0] as { readonly plan: FeaturePlan }).plan
+    const wants = (functions: readonly FunctionName[]): boolean =>
+      members.some(({ plan: feature }) => functions.includes(feature.definition.aggregation.function))
+    const squares = wants(spreading)
+    const sums = input >= 0 && wants(summing)
+    const extremes = wants(extreme)
+    const asked = plan.windows[window] as WindowDefinition
+    return {
+      window,
+      input,
+      members,
+      sums,
+      squares,
+      extremes,
+      numbers: sums || extremes ? numbersOf(plan, input) : 'none',
+      partEnds: asked.kind === 'series' ? seriesParts(asked).map((part) => -windowEnd(0, part)) : null,
+    }
+  })
+}
+
+function numbersOf({ inputs }: ViewPlan, input: number): Numbers {
+  switch (inputs[input]?.type) {
+    case 'int32':
+    case 'bool':
+      return 'tally'
+    case 'int64':
+    case 'decimal':
+      return 'big'
+    default:
+      return 'floats'
+  }
+}
+
+/** By input: what some group wants of it. */
+export function wantedOf({ inputs }: ViewPlan, groups: readonly Group[]): Wanted[] {
+  return inputs.map((_, input) => {
+    const own = groups.filter((group) => group.input === input)
+    return {
+      sums: own.some(({ sums }) => sums),
+      squares: own.some(({ squares }) => squares),
+      extremes: own.some(({ extremes }) => extremes),
+    }
+  })
+}
