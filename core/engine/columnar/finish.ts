@@ -48,9 +48,12 @@ export class ColumnarFinisher {
   /** By group: of those that count distinct strings. */
   readonly #distincts = new Map<Group, SlidingDistinct>()
   readonly #distinctBuilt = new Set<SlidingDistinct>()
-  #columns: ViewColumns | null = null
   #events: EventColumns | null = null
   readonly #tally = new Tally()
+  /** By input: of the events looked at, those [from, to); to -1: none were added yet. */
+  readonly #lives: readonly Tally[]
+  readonly #liveFrom: Int32Array
+  readonly #liveTo: Int32Array
   readonly #extremes = new Extremes()
   readonly #moments = new FloatMoments()
   #big: BigTally | null = null
@@ -69,6 +72,9 @@ export class ColumnarFinisher {
     this.#loHints = new Int32Array(plan.windows.length)
     this.#hiHints = new Int32Array(plan.windows.length)
     this.#prefixes = wantedOf(plan, this.#groups).map((wanted) => new InputPrefix(wanted))
+    this.#lives = plan.inputs.map(() => new Tally())
+    this.#liveFrom = new Int32Array(plan.inputs.length)
+    this.#liveTo = new Int32Array(plan.inputs.length)
     this.#built = plan.inputs.map(() => false)
     for (const group of this.#groups)
       if (
@@ -96,7 +102,6 @@ export class ColumnarFinisher {
     const { starts } = columns
     const from = starts[entity] ?? 0
     const to = starts[entity + 1] ?? 0
-    this.#columns = columns
     this.#events = from < to ? eventsOf(columns, from, to) : null
     this.#endHint = 0
     this.#loHints.fill(0)
@@ -114,12 +119,13 @@ export class ColumnarFinisher {
     const { asOfMs, knownAsOfMs } = asOf
     const end = firstFrom(events.times, events.times.length, asOfMs, this.#endHint, false)
     this.#endHint = end
-    const newest = newestVisibleMs(events, end, knownAsOfMs)
-    if (newest === Number.NEGATIVE_INFINITY) return setAll(builders, row, Status.NOT_FOUND)
-    if (newest < ttlStart(asOfMs, this.plan.view.ttlMs)) return setAll(builders, row, Status.EXPIRED)
     const first = this.#findWindows(events, end, asOf)
     const settled = this.#settled.at(knownAsOfMs)
     this.#settled.look(first, end, settled, knownAsOfMs)
+    this.#liveTo.fill(-1)
+    const newest = this.#newestMs(events, first, end, settled, knownAsOfMs)
+    if (newest === Number.NEGATIVE_INFINITY) return setAll(builders, row, Status.NOT_FOUND)
+    if (newest < ttlStart(asOfMs, this.plan.view.ttlMs)) return setAll(builders, row, Status.EXPIRED)
     for (const group of this.#groups) {
       const lo = this.#los[group.window] as number
       const hi = this.#his[group.window] as number
@@ -129,6 +135,14 @@ export class ColumnarFinisher {
           putFinished(builders[at] as ColumnBuilder, row, this.#valueOf(feature, group, events, lo, hi, settled, asOf))
       } else this.#finishSeries(group, group.partEnds, events, settled, asOf, builders, row)
     }
+  }
+
+  /** Event time of the newest event that counts, -Infinity when there is none: those of [first, end) were looked at. */
+  #newestMs(events: EventColumns, first: number, end: number, settled: number, knownAsOfMs: number): number {
+    const { places, found } = this.#settled
+    const place = found > 0 ? (places[found - 1] as number) : -1
+    if (place >= settled) return events.times[place] as number
+    return newestVisibleMs(events, Math.max(first, Math.min(settled, end)), knownAsOfMs)
   }
 
   /** A series is its group finished once per part; the parts follow one another from place `lo` on. */
@@ -202,34 +216,24 @@ export class ColumnarFinisher {
     }
     const prefix = this.#prefixOf(group.input, events)
     if (column.type === 'int32' || column.type === 'bool') {
-      if (prefix.exact) this.#gatherTally(group, prefix, column, lo, to, first, last)
+      if (prefix.exact) this.#gatherTally(group, prefix, lo, to, first, last)
       else this.#big = bigTally(events, column, lo, hi, knownAsOfMs)
     } else if (column.type === 'float64' || column.type === 'timestamp') {
-      if (group.extremes) this.#gatherExtremes(prefix, column, lo, to, first, last)
+      if (group.extremes) this.#gatherExtremes(prefix, lo, to, first, last)
       if (column.type === 'timestamp' || !group.sums) return
       this.#moments.reset(group.squares, prefix.exact ? prefix.anchor : 0)
       if (!prefix.exact) return addEachMoment(this.#moments, events, column, lo, hi, knownAsOfMs)
       prefix.addMoments(this.#moments, lo, to)
       const { places } = this.#settled
-      const { values, nulls } = column
       for (let index = first; index < last; index++) {
-        const place = places[index] as number
-        if (nulls === null || nulls[place] === 0) this.#moments.add(values[place] as number)
+        const value = prefix.values[places[index] as number] as number
+        if (value === value) this.#moments.add(value)
       }
     }
   }
 
-  #gatherTally(
-    group: Group,
-    prefix: InputPrefix,
-    { values, nulls }: InputColumn,
-    lo: number,
-    to: number,
-    first: number,
-    last: number,
-  ): void {
+  #gatherTally(group: Group, prefix: InputPrefix, lo: number, to: number, first: number, last: number): void {
     const tally = this.#tally
-    const { places } = this.#settled
     tally.reset()
     prefix.addTally(tally, lo, to)
     if (group.extremes) {
@@ -237,22 +241,36 @@ export class ColumnarFinisher {
       tally.min = min
       tally.max = max
     }
-    for (let index = first; index < last; index++) {
-      const place = places[index] as number
-      if (nulls !== null && nulls[place] === 1) continue
-      tally.addInteger(values[place] as number)
-      tally.carry()
-    }
+    if (first === last) return
+    const live = this.#liveTally(group.input, prefix.values, first, last)
+    tally.n += live.n
+    tally.sum += live.sum
+    tally.squaresHi += live.squaresHi
+    tally.squaresLo += live.squaresLo
+    if (live.min < tally.min) tally.min = live.min
+    if (live.max > tally.max) tally.max = live.max
   }
 
-  #gatherExtremes(
-    prefix: InputPrefix,
-    { values, nulls }: InputColumn,
-    lo: number,
-    to: number,
-    first: number,
-    last: number,
-  ): void {
+  /** Events [first, last) of those looked at. Of windows that end together the shorter one is a part of the longer. */
+  #liveTally(input: number, values: Float64Array, first: number, last: number): Tally {
+    const { places } = this.#settled
+    const live = this.#lives[input] as Tally
+    let from = this.#liveFrom[input] as number
+    if (this.#liveTo[input] !== last || from < first) {
+      live.reset()
+      this.#liveTo[input] = from = last
+    }
+    while (from > first) {
+      const value = values[places[--from] as number] as number
+      if (value !== value) continue
+      live.addInteger(value)
+      live.carry()
+    }
+    this.#liveFrom[input] = from
+    return live
+  }
+
+  #gatherExtremes(prefix: InputPrefix, lo: number, to: number, first: number, last: number): void {
     const extremes = this.#extremes
     const { places } = this.#settled
     extremes.reset()
@@ -262,10 +280,7 @@ export class ColumnarFinisher {
       extremes.min = min
       extremes.max = max
     }
-    for (let index = first; index < last; index++) {
-      const place = places[index] as number
-      if (nulls === null || nulls[place] === 0) extremes.add(values[place] as number)
-    }
+    for (let index = first; index < last; index++) extremes.add(prefix.values[places[index] as number] as number)
   }
 
   #prefixOf(input: number, events: EventColumns): InputPrefix {

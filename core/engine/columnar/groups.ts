@@ -1,4 +1,4 @@
-import { seriesParts, windowEnd } from '../../asof/visible.ts'
+import { seriesParts, windowEnd, windowReachMs } from '../../asof/visible.ts'
 import type { FunctionName, WindowDefinition } from '../../definition/types.ts'
 import type { FeaturePlan, ViewPlan } from '../plan.ts'
 import type { Wanted } from './input-prefix.ts'
@@ -6,14 +6,19 @@ import type { Wanted } from './input-prefix.ts'
 /** How the numbers of a group are come by; `none`: no member wants any but a count of events. */
 export type Numbers = 'none' | 'tally' | 'floats' | 'big'
 
+/** Position of a feature among those asked for. */
+export interface Member {
+  readonly at: number
+  readonly plan: FeaturePlan
+}
+
 /** Features that read the same input over the same window, computed together. */
 export interface Group extends Wanted {
   readonly window: number
   /** -1: events alone. */
   readonly input: number
   readonly numbers: Numbers
-  /** Position of each feature among those asked for. */
-  readonly members: readonly { readonly at: number; readonly plan: FeaturePlan }[]
+  readonly members: readonly Member[]
   /** Over a series: where its parts end before T, oldest first, milliseconds; null for one window. */
   readonly partEnds: readonly number[] | null
 }
@@ -22,16 +27,20 @@ const summing: readonly FunctionName[] = ['count', 'sum', 'mean', 'variance', 's
 const spreading: readonly FunctionName[] = ['variance', 'stddev']
 const extreme: readonly FunctionName[] = ['min', 'max']
 
+/** Those of shorter windows first: what lies in one is then known to the next. */
 export function groupsOf(plan: ViewPlan, features: readonly FeaturePlan[]): Group[] {
-  const groups = new Map<string, { at: number; plan: FeaturePlan }[]>()
+  const groups = new Map<string, Member[]>()
   features.forEach((feature, at) => {
     const key = `${feature.window}/${feature.input}`
     const members = groups.get(key) ?? []
     groups.set(key, members)
     members.push({ at, plan: feature })
   })
-  return [...groups.values()].map((members): Group => {
-    const { window, input } = (members[0] as { readonly plan: FeaturePlan }).plan
+  const reach = ({ plan: { window } }: Member): number =>
+    windowReachMs(plan.windows[window] as WindowDefinition, plan.view.ttlMs)
+  const byReach = [...groups.values()].sort(([a], [b]) => compared(reach(a as Member), reach(b as Member)))
+  return byReach.map((members): Group => {
+    const { window, input } = (members[0] as Member).plan
     const wants = (functions: readonly FunctionName[]): boolean =>
       members.some(({ plan: feature }) => functions.includes(feature.definition.aggregation.function))
     const squares = wants(spreading)
@@ -50,6 +59,9 @@ export function groupsOf(plan: ViewPlan, features: readonly FeaturePlan[]): Grou
     }
   })
 }
+
+/** Not by subtraction: without a bound both are Infinity. */
+const compared = (a: number, b: number): number => (a < b ? -1 : a > b ? 1 : 0)
 
 function numbersOf({ inputs }: ViewPlan, input: number): Numbers {
   switch (inputs[input]?.type) {

@@ -32,7 +32,10 @@ const roomFor = (count: number): number => Math.ceil(count * 1.5) + 1
 export class InputPrefix {
   readonly #wanted: Wanted
   /** By place: the value, NaN where there is none. */
-  #values = new Float64Array(0)
+  values: Float64Array = new Float64Array(0)
+  /** Likewise, and NaN where an event is left out. */
+  #kept: Float64Array = new Float64Array(0)
+  #room = new Float64Array(0)
   #counts = new Int32Array(1)
   #sums = new Float64Array(1)
   #highs = new Float64Array(1)
@@ -56,13 +59,23 @@ export class InputPrefix {
 
   /** Over the `count` events of an entity; `left` has 1 where one is left out. */
   build(column: InputColumn, count: number, left: Uint8Array | null): void {
-    if (this.#values.length < count) this.#values = new Float64Array(roomFor(count))
-    copyValues(column, count, left, this.#values)
+    if (this.values.length < count) this.values = new Float64Array(roomFor(count))
+    copyValues(column, count, this.values)
+    this.#keep(count, left)
     this.exact = true
     const { sums, extremes } = this.#wanted
     if (column.type === 'int32' || column.type === 'bool') this.#buildTally(count)
-    else if (sums) this.#buildLanes(column, count, left)
-    if (extremes) this.#tree.build(this.#values, count)
+    else if (sums) this.#buildLanes(column, count)
+    if (extremes) this.#tree.build(this.#kept, count)
+  }
+
+  #keep(count: number, left: Uint8Array | null): void {
+    this.#kept = this.values
+    if (left === null) return
+    if (this.#room.length < count) this.#room = new Float64Array(this.values.length)
+    this.#kept = this.#room
+    for (let place = 0; place < count; place++)
+      this.#kept[place] = left[place] === 1 ? Number.NaN : (this.values[place] as number)
   }
 
   /** Adds the events of places [from, to). Only of int32 and bool, and where `exact`. */
@@ -100,7 +113,7 @@ export class InputPrefix {
 
   #addEach(moments: FloatMoments, from: number, to: number): void {
     for (let place = from; place < to; place++) {
-      const value = this.#values[place] as number
+      const value = this.#kept[place] as number
       if (value === value) moments.add(value)
     }
   }
@@ -114,7 +127,7 @@ export class InputPrefix {
         this.#lows = new Float64Array(this.#counts.length)
       }
     }
-    const values = this.#values
+    const values = this.#kept
     const counts = this.#counts
     const sums = this.#sums
     let n = 0
@@ -137,7 +150,7 @@ export class InputPrefix {
   }
 
   #buildSquares(count: number): void {
-    const values = this.#values
+    const values = this.#kept
     const highs = this.#highs
     const lows = this.#lows
     let high = 0
@@ -167,10 +180,10 @@ export class InputPrefix {
     }
   }
 
-  #buildLanes(column: InputColumn, count: number, left: Uint8Array | null): void {
+  #buildLanes(column: InputColumn, count: number): void {
     const words = (Math.floor(count / laneBlock) + 1) * blockWords
     if (this.#lanes.length < words) this.#lanes = new Float64Array(roomFor(words))
-    const values = this.#values
+    const values = this.#kept
     this.#anchor = laneAnchor(values, 0, 1, count)
     let total = this.#totals.get(this.#anchor)
     if (total === undefined) this.#totals.set(this.#anchor, (total = new LaneTotal(this.#anchor)))
@@ -182,8 +195,8 @@ export class InputPrefix {
       if (place % laneBlock === 0) this.#storeLanes(total, place / laneBlock, n)
       const value = values[place] as number
       if (squares ? total.addValue(value) : total.addSumValue(value)) n++
-      // Of NaN the lanes take nothing: here it must be one that stands for no value.
-      else if (value === value || !((left !== null && left[place] === 1) || (nulls !== null && nulls[place] === 1))) {
+      else if (value === value || (this.values[place] !== this.values[place] && nulls?.[place] !== 1)) {
+        // Outside of the lanes, or a NaN that is one: an event left out may be one, too, and is then read.
         this.exact = false
         return
       }
@@ -198,7 +211,7 @@ export class InputPrefix {
 }
 
 /** One loop for each kind of array. */
-function copyValues(column: InputColumn, count: number, left: Uint8Array | null, to: Float64Array): void {
+function copyValues(column: InputColumn, count: number, to: Float64Array): void {
   const { nulls } = column
   switch (column.type) {
     case 'int32':
@@ -215,7 +228,6 @@ function copyValues(column: InputColumn, count: number, left: Uint8Array | null,
       return
   }
   if (nulls !== null) for (let place = 0; place < count; place++) if (nulls[place] === 1) to[place] = Number.NaN
-  if (left !== null) for (let place = 0; place < count; place++) if (left[place] === 1) to[place] = Number.NaN
 }
 
 function copyInts(from: Int32Array, count: number, to: Float64Array): void {
