@@ -2,6 +2,7 @@ import type { AsOf } from '../core/asof/visible.ts'
 import { fieldsReadBy, serviceScope, streamOf, viewOf, type Catalog } from '../core/definition/catalog.ts'
 import { derivedFingerprint } from '../core/definition/fingerprint.ts'
 import { referenceText, type ServiceDefinition } from '../core/definition/types.ts'
+import type { ColumnBuilder } from '../core/engine/column-builder.ts'
 import { ColumnarFinisher } from '../core/engine/columnar/finish.ts'
 import { deriveColumn } from '../core/engine/derive.ts'
 import type { FeatureColumn } from '../core/engine/feature-column.ts'
@@ -154,23 +155,30 @@ function finishView(
   leaky: boolean,
 ): FeatureColumn[] {
   const finisher = new ColumnarFinisher(history.plan, features)
-  const builders = finisher.builders(labels.rows)
   const owners = history.resolve(labels.entities, labels.rows)
+  const rows = byEntity(owners, ascending(labels.asOfMs), history.entityCount)
   const asOf = { asOfMs: 0, knownAsOfMs: 0 }
+  // Written one behind the other and put in the order of rows column by column: a row of all columns is all over memory.
+  const finished = finisher.builders(labels.rows)
   let entity = -1
-  for (const row of byEntity(owners, ascending(labels.asOfMs), history.entityCount)) {
+  rows.forEach((row, index) => {
     const owner = owners[row] as number
-    if (owner < 0) {
-      // As in a lookup: a key that no event can have is an error of its row, never of the set.
-      for (const builder of builders) builder.setError(row, 'FS_ENTITY_INVALID')
-      continue
-    }
+    if (owner < 0) return
     if (owner !== entity) finisher.begin(history.columns, (entity = owner))
     const atMs = labels.asOfMs[row] as number
     asOf.asOfMs = leaky ? atMs + 1 : atMs
     asOf.knownAsOfMs = leaky ? Number.POSITIVE_INFINITY : (labels.knownAsOfMs[row] as number)
-    finisher.finish(asOf satisfies AsOf, builders, row)
-  }
+    finisher.finish(asOf satisfies AsOf, finished, index)
+  })
+  const builders = finisher.builders(labels.rows)
+  builders.forEach((builder, at) => {
+    const from = finished[at] as ColumnBuilder
+    rows.forEach((row, index) => {
+      // As in a lookup: a key that no event can have is an error of its row, never of the set.
+      if ((owners[row] as number) < 0) builder.setError(row, 'FS_ENTITY_INVALID')
+      else builder.copy(row, from, index)
+    })
+  })
   return builders.map((builder) => builder.build())
 }
 

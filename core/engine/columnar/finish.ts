@@ -39,6 +39,8 @@ export class ColumnarFinisher {
   /** By window: the places [lo, hi) at hand, and where they were found at the moment before. */
   readonly #los: Int32Array
   readonly #his: Int32Array
+  readonly #firsts: Int32Array
+  readonly #lasts: Int32Array
   readonly #loHints: Int32Array
   readonly #hiHints: Int32Array
   #endHint = 0
@@ -69,6 +71,8 @@ export class ColumnarFinisher {
     this.#windows = [...new Set(this.#groups.map(({ window }) => window))]
     this.#los = new Int32Array(plan.windows.length)
     this.#his = new Int32Array(plan.windows.length)
+    this.#firsts = new Int32Array(plan.windows.length)
+    this.#lasts = new Int32Array(plan.windows.length)
     this.#loHints = new Int32Array(plan.windows.length)
     this.#hiHints = new Int32Array(plan.windows.length)
     this.#prefixes = wantedOf(plan, this.#groups).map((wanted) => new InputPrefix(wanted))
@@ -126,11 +130,14 @@ export class ColumnarFinisher {
     const newest = this.#newestMs(events, first, end, settled, knownAsOfMs)
     if (newest === Number.NEGATIVE_INFINITY) return setAll(builders, row, Status.NOT_FOUND)
     if (newest < ttlStart(asOfMs, this.plan.view.ttlMs)) return setAll(builders, row, Status.EXPIRED)
+    this.#findLive(end)
     for (const group of this.#groups) {
-      const lo = this.#los[group.window] as number
-      const hi = this.#his[group.window] as number
+      const { window } = group
+      const lo = this.#los[window] as number
+      const hi = this.#his[window] as number
       if (group.partEnds === null) {
-        this.#gather(group, events, lo, hi, settled, knownAsOfMs)
+        const [first, last] = [this.#firsts[window] as number, this.#lasts[window] as number]
+        this.#gather(group, events, lo, hi, first, last, settled, knownAsOfMs)
         for (const { at, plan: feature } of group.members)
           putFinished(builders[at] as ColumnBuilder, row, this.#valueOf(feature, group, events, lo, hi, settled, asOf))
       } else this.#finishSeries(group, group.partEnds, events, settled, asOf, builders, row)
@@ -159,7 +166,8 @@ export class ColumnarFinisher {
     let from = this.#los[group.window] as number
     for (const endsBeforeMs of partEnds) {
       const to = firstFrom(events.times, events.times.length, asOf.asOfMs - endsBeforeMs, from, false)
-      this.#gather(group, events, from, to, settled, asOf.knownAsOfMs)
+      const [first, last] = [this.#settled.from(from), this.#settled.from(to)]
+      this.#gather(group, events, from, to, first, last, settled, asOf.knownAsOfMs)
       group.members.forEach(({ plan: feature }, index) =>
         lists[index]?.push(this.#valueOf(feature, group, events, from, to, settled, asOf)),
       )
@@ -201,13 +209,29 @@ export class ColumnarFinisher {
     return first
   }
 
+  /** Of the events looked at, [first, last) of every window. */
+  #findLive(end: number): void {
+    for (const index of this.#windows) {
+      const hi = this.#his[index] as number
+      this.#firsts[index] = this.#settled.from(this.#los[index] as number)
+      this.#lasts[index] = hi === end ? this.#settled.found : this.#settled.from(hi)
+    }
+  }
+
   /** Sums and extremes that members of the group share: settled events by their prefixes, the others one by one. */
-  #gather(group: Group, events: EventColumns, lo: number, hi: number, settled: number, knownAsOfMs: number): void {
+  #gather(
+    group: Group,
+    events: EventColumns,
+    lo: number,
+    hi: number,
+    first: number,
+    last: number,
+    settled: number,
+    knownAsOfMs: number,
+  ): void {
     const to = Math.max(lo, Math.min(hi, settled))
-    const first = this.#settled.from(lo)
-    const last = this.#settled.from(hi)
     this.#big = null
-    this.#count = this.#settled.count(lo, to) + last - first
+    if (group.input < 0) this.#count = this.#settled.count(lo, to) + last - first
     if (group.numbers === 'none') return
     const column = events.inputs[group.input] as InputColumn
     if (group.numbers === 'big') {

@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { AsOf } from '../../../../core/asof/visible.ts'
 import type { ColumnBuilder } from '../../../../core/engine/column-builder.ts'
-import { eventsOf, type ViewColumns } from '../../../../core/engine/columnar/columns.ts'
+import { eventsOf, type InputColumn, type ViewColumns } from '../../../../core/engine/columnar/columns.ts'
 import { ColumnarFinisher } from '../../../../core/engine/columnar/finish.ts'
 import { Status, statusName, valueAt } from '../../../../core/engine/feature-column.ts'
 import { acceptedEvents, countingEvents, naiveValue, type NaiveEvent } from '../../../../core/engine/naive.ts'
@@ -20,12 +20,30 @@ import {
   logged,
 } from '../../../support/history.ts'
 import { Prng } from '../../../support/prng.ts'
-import { sameBits, subjectOf, windows, type StreamKind, type Subject } from '../harness.ts'
+import {
+  sameBits,
+  subjectOf,
+  windows,
+  type AnyFeature,
+  type Condition,
+  type StreamKind,
+  type Subject,
+} from '../harness.ts'
 import { columnsOf, profiles } from './generated.ts'
 
 const runs = Number(process.env['TIDEMARK_PROPERTY_RUNS'] ?? 60)
 const kinds = ['plain', 'id', 'changelog'] as const
-const cases = kinds.flatMap((kind) => windows.map(([name, over, where]) => [kind, name, over, where] as const))
+/** Features of one input over windows of every kind in turn, side by side in one view. */
+const mixed = [0, 5, 11].map((first) => {
+  let at = first
+  const over = (feature: AnyFeature): AnyFeature =>
+    (windows[at++ % windows.length] as (typeof windows)[number])[1](feature)
+  const where: Condition = ({ ok }) => ok
+  return [`over all windows from ${first} on`, over, where] as const
+})
+const cases = kinds.flatMap((kind) =>
+  [...windows, ...mixed].map(([name, over, where]) => [kind, name, over, where] as const),
+)
 
 const historyOf = (kind: StreamKind): fc.Arbitrary<NaiveEvent[]> =>
   kind === 'plain'
@@ -87,6 +105,34 @@ describe('features finished from columns', () => {
     expect(present).toBeGreaterThan(100)
   })
 })
+
+test('more integers than sums of doubles hold are added up one by one', { timeout: 60_000 }, () => {
+  const { plan } = subjectOf('plain', (feature) => feature)
+  const count = 2 ** 22 + 1
+  const input = plan.features.find(({ definition }) => definition.name === 'i_sum')?.input as number
+  const empty = columnsOf(plan, new Prng(1), 'tame', false).inputs.map((column) =>
+    eventsOf({ ...nothing, inputs: [column] }, 0, 0),
+  )
+  const inputs = empty.map(({ inputs: [column] }, index): InputColumn =>
+    index === input
+      ? { type: 'int32', values: new Int32Array(count).fill(-(2 ** 31)), nulls: null }
+      : (column as InputColumn),
+  )
+  const times = new Float64Array(count).fill(1_000)
+  const columns = { plan, starts: Int32Array.of(0, count), times, knowns: times, untils: null, inputs }
+  const finisher = new ColumnarFinisher(plan, ['i_sum', 'i_mean', 'i_min', 'n'])
+  const builders = finisher.builders(1)
+  finisher.begin(columns, 0)
+  finisher.finish({ asOfMs: 1_001, knownAsOfMs: 1_001 }, builders, 0)
+  expect(builders.map((builder) => valueAt(builder.build(), 0))).toEqual([
+    -(2n ** 31n) * BigInt(count),
+    -(2 ** 31),
+    -(2 ** 31),
+    BigInt(count),
+  ])
+})
+
+const nothing = { times: new Float64Array(0), knowns: new Float64Array(0), untils: null }
 
 function checkNaive({ kind, plan, definition }: Subject, history: NaiveEvent[], asOfs: AsOf[], size: number): void {
   const batches = [0, 1, 2].flatMap((partition) => {
