@@ -106,7 +106,7 @@ describe('features finished from columns', () => {
   })
 })
 
-test('more integers than sums of doubles hold are added up one by one', { timeout: 60_000 }, () => {
+test('more integers than sums of doubles hold are added up one by one', () => {
   const { plan } = subjectOf('plain', (feature) => feature)
   const count = 2 ** 22 + 1
   const input = plan.features.find(({ definition }) => definition.name === 'i_sum')?.input as number
