@@ -94,7 +94,7 @@ describe('SlidingDistinct', () => {
 
 describe('InputPrefix', () => {
   it('holds squares beyond one word', () => {
-    const count = 2 ** 21 + 3
+    const count = 3 * 2 ** 20
     const prefix = new InputPrefix({ sums: true, squares: true, extremes: false })
     prefix.build({ type: 'int32', values: new Int32Array(count).fill(65_535), nulls: null }, count, null)
     const tally = new Tally()
