@@ -1,11 +1,11 @@
-import assert from 'node:assert/strict'
 import type { AsOf } from '../core/asof/visible.ts'
 import { fieldsReadBy, serviceScope, streamOf, viewOf, type Catalog } from '../core/definition/catalog.ts'
 import { derivedFingerprint } from '../core/definition/fingerprint.ts'
 import { referenceText, type ServiceDefinition } from '../core/definition/types.ts'
+import type { ColumnBuilder } from '../core/engine/column-builder.ts'
+import { ColumnarFinisher } from '../core/engine/columnar/finish.ts'
 import { deriveColumn } from '../core/engine/derive.ts'
 import type { FeatureColumn } from '../core/engine/feature-column.ts'
-import { ViewFinisher } from '../core/engine/finish.ts'
 import { planView } from '../core/engine/plan.ts'
 import { FeatureStoreError } from '../core/errors.ts'
 import { takeBelow } from '../core/event/batch-ops.ts'
@@ -16,7 +16,7 @@ import type { Column } from '../core/event/types.ts'
 import { typeOf } from '../core/expression/types.ts'
 import type { Clock } from '../core/ports/environment.ts'
 import type { LabelSet } from './labels.ts'
-import { inTotalOrder } from './total-order.ts'
+import { ascending, inTotalOrder } from './total-order.ts'
 import { ViewHistory } from './view-history.ts'
 
 export interface ScanOptions {
@@ -154,34 +154,42 @@ function finishView(
   labels: LabelSet,
   leaky: boolean,
 ): FeatureColumn[] {
-  const finisher = new ViewFinisher(history.plan, features)
-  const builders = finisher.builders(labels.rows)
+  const finisher = new ColumnarFinisher(history.plan, features)
   const owners = history.resolve(labels.entities, labels.rows)
+  const rows = byEntity(owners, ascending(labels.asOfMs), history.entityCount)
   const asOf = { asOfMs: 0, knownAsOfMs: 0 }
-  for (const row of byEntity(owners, history.entityCount)) {
+  // Written one behind the other and put in the order of rows column by column: a row of all columns is all over memory.
+  const finished = finisher.builders(labels.rows)
+  let entity = -1
+  rows.forEach((row, index) => {
     const owner = owners[row] as number
-    if (owner < 0) {
-      // As in a lookup: a key that no event can have is an error of its row, never of the set.
-      for (const builder of builders) builder.setError(row, 'FS_ENTITY_INVALID')
-      continue
-    }
+    if (owner < 0) return
+    if (owner !== entity) finisher.begin(history.columns, (entity = owner))
     const atMs = labels.asOfMs[row] as number
     asOf.asOfMs = leaky ? atMs + 1 : atMs
     asOf.knownAsOfMs = leaky ? Number.POSITIVE_INFINITY : (labels.knownAsOfMs[row] as number)
-    const complete = finisher.finish(history.entity(owner), asOf satisfies AsOf, builders, row)
-    assert(complete, 'a history that was never pruned answers every as-of')
-  }
+    finisher.finish(asOf satisfies AsOf, finished, index)
+  })
+  const builders = finisher.builders(labels.rows)
+  builders.forEach((builder, at) => {
+    const from = finished[at] as ColumnBuilder
+    rows.forEach((row, index) => {
+      // As in a lookup: a key that no event can have is an error of its row, never of the set.
+      if ((owners[row] as number) < 0) builder.setError(row, 'FS_ENTITY_INVALID')
+      else builder.copy(row, from, index)
+    })
+  })
   return builders.map((builder) => builder.build())
 }
 
-/** Rows with those of one entity side by side, so that its events stay in the cache. */
-function byEntity(owners: Int32Array, entities: number): Int32Array {
+/** Rows with those of one entity side by side, each entity's in the order given. */
+function byEntity(owners: Int32Array, order: Int32Array, entities: number): Int32Array {
   const starts = new Int32Array(entities + 2)
   for (const owner of owners) starts[owner + 2] = (starts[owner + 2] as number) + 1
   for (let index = 1; index < starts.length; index++)
     starts[index] = (starts[index] as number) + (starts[index - 1] as number)
   const rows = new Int32Array(owners.length)
-  for (let row = 0; row < owners.length; row++) {
+  for (const row of order) {
     const at = (owners[row] as number) + 1
     rows[starts[at] as number] = row
     starts[at] = (starts[at] as number) + 1

@@ -3,7 +3,6 @@ import { describe, expect, test } from 'vitest'
 import { planView } from '../../core/engine/plan.ts'
 import { stringColumn } from '../../schemas/arrow/columns.ts'
 import { inTotalOrder } from '../../training/total-order.ts'
-import type { EntityEvents } from '../../core/engine/state/view-state.ts'
 import { ViewHistory } from '../../training/view-history.ts'
 import { corrected, countingOf } from '../support/corrected.ts'
 import { batchOf, correctedFields, generatedCorrections } from '../support/history.ts'
@@ -37,8 +36,7 @@ describe.each(['id', 'changelog'] as const)('the history of a view with correcti
           const owners = of.resolve(keyColumns, keys.length)
           const moments = [...new Set(history.map(({ knownAtMs }) => knownAtMs)), Infinity]
           keys.forEach((key, row) => {
-            const entity = of.entity(owners[row] as number)
-            const events = eventsOf(entity)
+            const events = eventsOf(of, owners[row] as number)
             expect(events.every(({ known, until }) => until > known)).toBe(true)
             finite += events.filter(({ until }) => until < Infinity).length
             for (const k of moments) {
@@ -57,16 +55,11 @@ describe.each(['id', 'changelog'] as const)('the history of a view with correcti
   })
 })
 
-function eventsOf(events: EntityEvents | null): { time: number; known: number; until: number }[] {
-  if (events === null) return []
-  const { state, entity } = events
-  const store = state.events
-  const listed: { time: number; known: number; until: number }[] = []
-  for (let cursor = 0; cursor < store.end(entity); cursor = store.next(entity, cursor))
-    listed.push({
-      time: store.timeAt(entity, cursor),
-      known: store.knownAt(entity, cursor),
-      until: store.floats[store.recordAt(entity, cursor) * (store.layout.stride >> 1) + store.layout.until] as number,
-    })
-  return listed
+function eventsOf({ columns }: ViewHistory, entity: number): { time: number; known: number; until: number }[] {
+  const { starts, times, knowns, untils } = columns
+  const places = (starts[entity + 1] ?? 0) - (starts[entity] ?? 0)
+  return Array.from({ length: Math.max(0, places) }, (_, index) => {
+    const place = (starts[entity] as number) + index
+    return { time: times[place] as number, known: knowns[place] as number, until: untils?.[place] as number }
+  })
 }
