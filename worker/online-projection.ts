@@ -309,7 +309,7 @@ export class OnlineProjection {
 
   /** No answer of the store is waited for any more. */
   async #arrived(): Promise<void> {
-    await Promise.allSettled([...this.#shards.values()].map(({ sending }) => sending))
+    await Promise.allSettled([...this.#shards.values()].flatMap(({ sending }) => sending ?? []))
   }
 
   /** Whether memory is ahead of what the store is known to hold, and `flush` has something to send. */
