@@ -1,4 +1,4 @@
-import { Kafka, type KafkaConfig, KafkaJSError, logLevel } from 'kafkajs'
+import kafkajs, { type Kafka, type KafkaConfig } from 'kafkajs'
 import { FeatureStoreError } from '../../core/errors.ts'
 import { appendBytesMax } from '../log/append.ts'
 import { unavailable } from './errors.ts'
@@ -7,12 +7,12 @@ import { type Settings } from './options.ts'
 /** kafkajs with our settings: for what happens now and then (topics, groups), and for the plain twin. */
 export function kafkajsOf(settings: Settings): Kafka {
   const { tls, sasl } = settings
-  return new Kafka({
+  return new kafkajs.Kafka({
     brokers: [...settings.brokers],
     clientId: settings.clientId,
     connectionTimeout: settings.connectTimeoutMs,
     requestTimeout: settings.requestTimeoutMs,
-    logLevel: logLevel.NOTHING,
+    logLevel: kafkajs.logLevel.NOTHING,
     retry: { initialRetryTime: 100, maxRetryTime: 1_000, retries: 8 },
     ...(tls === undefined ? {} : { ssl: { ...tls } }),
     ...(sasl === undefined ? {} : { sasl: { ...sasl } as NonNullable<KafkaConfig['sasl']> }),
@@ -59,11 +59,11 @@ const rightsTypes = /AUTHORIZATION|AUTHENTICATION|SASL/
 
 function adminError(error: unknown, what: string): FeatureStoreError {
   if (error instanceof FeatureStoreError) return error
-  if (!(error instanceof KafkaJSError)) return unavailable(`${what}: ${String(error)}`, error)
+  if (!(error instanceof Error) || !('retriable' in error)) return unavailable(`${what}: ${String(error)}`, error)
   const type = 'type' in error && typeof error.type === 'string' ? error.type : error.name
   const message = `${what}: ${error.message} (${type})`
   if (rightsTypes.test(type.toUpperCase())) return new FeatureStoreError('FS_KAFKA_AUTH', message, { cause: error })
-  return error.retriable
+  return error.retriable === true
     ? unavailable(message, error)
     : new FeatureStoreError('FS_KAFKA_PROTOCOL', message, { cause: error })
 }

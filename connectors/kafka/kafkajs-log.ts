@@ -3,9 +3,7 @@
  * objects there, and become batches again here; record headers are lost on the way. For comparison and for doubt: it is
  * about twenty times slower, and it waits for a group to form.
  */
-import {
-  CompressionCodecs,
-  CompressionTypes,
+import kafkajs, {
   type Consumer,
   type ConsumerEndBatchProcessEvent,
   type EachBatchPayload,
@@ -261,6 +259,7 @@ function onEnd(running: Running, { payload }: ConsumerEndBatchProcessEvent): voi
 
 /** kafkajs has gzip; the others are the decoders of schemas/compression. Only for reading. */
 function registerCodecs(): void {
+  const { CompressionCodecs, CompressionTypes } = kafkajs
   const codec = (decompress: (bytes: Buffer) => Uint8Array) => () => ({
     compress: () => Promise.reject(notYet('compressing by kafkajs')),
     decompress: async (bytes: Buffer) => Buffer.from(decompress(bytes)),

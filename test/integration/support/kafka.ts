@@ -157,5 +157,4 @@ function properties(folder: string, port: number, controllerPort: number, option
     .join('')
 }
 
-const log4j =
-  '<Configuration status="off"><Appenders/><Loggers><Root level="off"/></Loggers></Configuration>\n'
+const log4j = '<Configuration status="off"><Appenders/><Loggers><Root level="off"/></Loggers></Configuration>\n'
