@@ -16,7 +16,7 @@ import { type AppendResult, type LogRecord, type ProducerIdentity } from '../../
 import { encodeBatch } from '../../schemas/recordbatch/index.ts'
 import { appendBytesMax, appendRecordsMax } from '../log/append.ts'
 import { type Cluster } from './cluster.ts'
-import { answerError, mayPass } from './errors.ts'
+import { answerError } from './errors.ts'
 import { KafkaCode } from './protocol/codes.ts'
 import { produce } from './protocol/produce.ts'
 import { type PinnedTopics } from './topics.ts'

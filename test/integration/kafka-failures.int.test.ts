@@ -64,6 +64,8 @@ describe.skipIf(kafkaMissing !== null)('a Kafka log', () => {
       const reader = log.reader()
       expect(await readRecords(reader, 'clicks', 0, 0, 300)).toHaveLength(100)
 
+      // kafkajs deletes records only of a topic that it has looked at.
+      await admin.fetchTopicOffsets('clicks')
       await admin.deleteTopicRecords({ topic: 'clicks', partitions: [{ partition: 0, offset: '35' }] })
       expect((await reader.describe('clicks'))?.[0]).toMatchObject({ start: 35, end: 100 })
       expect(await codeOf(reader.fetch('clicks', 0, offset(34), 300))).toBe('FS_HISTORY_TRIMMED')

@@ -111,6 +111,20 @@ describe('fetching from brokers that misbehave', () => {
     expect(cluster.fetches.slice(before).flatMap(({ partitions }) => partitions)).toHaveLength(1)
   })
 
+  it('asks again for a partition whose bytes another one in the request has used up', async () => {
+    await using cluster = await FakeCluster.start()
+    const topic = cluster.addTopic('clicks', 3)
+    for (const partition of topic.partitions) fill(partition, 2, 1_000)
+    await using log = await open(cluster)
+    await log.describe('clicks')
+    const chunks = await Promise.all([0, 1, 2].map((index) => log.fetch('clicks', index, offset(0), 0)))
+    expect(cluster.fetches[0]?.partitions).toHaveLength(3)
+    expect(chunks.map(({ nextOffset }) => nextOffset)).toEqual([2, 2, 2])
+    // With room for half a batch beside the first.
+    const halves = await Promise.all([0, 1, 2].map((index) => log.fetch('clicks', index, offset(0), 600)))
+    expect(halves.map(({ nextOffset }) => nextOffset)).toEqual([2, 2, 2])
+  })
+
   it("leaves a reader's bytes alone until its next fetch of the partition, and the log's for good", async () => {
     await using cluster = await FakeCluster.start()
     const topic = cluster.addTopic('clicks', 2)
@@ -155,6 +169,8 @@ describe('fetching from brokers that misbehave', () => {
       expect((await read(log, 0, 0, 100))[0]?.value).toHaveLength(300_000)
     }
     await using log = await open(cluster, { responseBytesMax: 200_000 })
+    // Then both are in one request.
+    await log.describe('clicks')
     const [refused, records] = await Promise.all([failure(read(log, 0, 0, 100)), read(log, 1, 0, 100)])
     expect(refused).toMatch(/^FS_LIMIT_EXCEEDED: clicks\/0 at offset 0: .* at most 200000 are taken/)
     expect(records).toEqual(other.committed)
