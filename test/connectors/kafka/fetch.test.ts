@@ -84,7 +84,13 @@ describe('fetching from brokers that misbehave', () => {
         for (const [index, records] of (await Promise.all(reading)).entries())
           expect(records).toEqual(topic.partitions[index]?.committed.filter(({ offset }) => offset >= index * 5))
       }),
-      { numRuns: runs },
+      {
+        numRuns: runs,
+        // Byte by byte, and a length that is cut in the middle, whatever else is drawn.
+        examples: [1, 3, 7].map((cut) => [
+          { cuts: [cut], maxBytes: 150, throttled: [], leaders: [0, 0, 1], moves: false, reader: true },
+        ]),
+      },
     )
   }, 120_000)
 
@@ -123,6 +129,20 @@ describe('fetching from brokers that misbehave', () => {
     // With room for half a batch beside the first.
     const halves = await Promise.all([0, 1, 2].map((index) => log.fetch('clicks', index, offset(0), 600)))
     expect(halves.map(({ nextOffset }) => nextOffset)).toEqual([2, 2, 2])
+  })
+
+  it('jumps where a reader jumps, whatever was asked ahead', async () => {
+    await using cluster = await FakeCluster.start()
+    const partition = cluster.addTopic('clicks', 1).partitions[0] as FakePartition
+    fill(partition, 30)
+    await using log = await open(cluster)
+    const reader = log.reader()
+    for (const from of [0, 40, 10, 11, 60, 0, 0]) {
+      const chunk = await reader.fetch('clicks', 0, offset(from), 300)
+      expect(chunk.baseOffset).toBeLessThanOrEqual(from)
+      expect(chunk.nextOffset).toBeGreaterThan(from)
+      expect(await read(reader, 0, from, 300)).toEqual(partition.committed.filter(({ offset }) => offset >= from))
+    }
   })
 
   it("leaves a reader's bytes alone until its next fetch of the partition, and the log's for good", async () => {
@@ -328,6 +348,8 @@ describe('appending to brokers that misbehave', () => {
     topic.partitions[0]?.sequences.clear()
     await using later = await open(cluster)
     expect(await later.nextSequence('clicks', 0, producerId)).toBe(3)
-    expect(await later.nextSequence('clicks', 0, producerId + 1n)).toBe(0)
+    // Ids that share a half with it.
+    for (const other of [producerId + 1n, producerId ^ (1n << 40n)])
+      expect(await later.nextSequence('clicks', 0, other)).toBe(0)
   })
 })
