@@ -60,6 +60,9 @@ describe('fetching from brokers that misbehave', () => {
       moves: fc.boolean(),
       reader: fc.boolean(),
     })
+    const byCuts = (cut: number): [ReturnType<typeof broken.generate>['value']] => [
+      { cuts: [cut], maxBytes: 150, throttled: [], leaders: [0, 0, 1], moves: false, reader: true },
+    ]
     await fc.assert(
       fc.asyncProperty(broken, async ({ cuts, maxBytes, throttled, leaders, moves, reader }) => {
         await using cluster = await FakeCluster.start(2)
@@ -87,9 +90,7 @@ describe('fetching from brokers that misbehave', () => {
       {
         numRuns: runs,
         // Byte by byte, and a length that is cut in the middle, whatever else is drawn.
-        examples: [1, 3, 7].map((cut) => [
-          { cuts: [cut], maxBytes: 150, throttled: [], leaders: [0, 0, 1], moves: false, reader: true },
-        ]),
+        examples: [byCuts(1), byCuts(3), byCuts(7)],
       },
     )
   }, 120_000)
