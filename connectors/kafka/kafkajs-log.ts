@@ -2,6 +2,9 @@
  * The plain twin of KafkaEventLog: the same port, with kafkajs's consumer and producer doing the work. Messages are
  * objects there, and become batches again here; record headers are lost on the way. For comparison and for doubt: it is
  * about twenty times slower, and it waits for a group to form.
+ *
+ * Not for transactions that overlap: kafkajs 2.2.4 takes the aborted transactions in the order in which they ended
+ * (consumer/filterAbortedMessages.js), so records of one that began before another and ended after it come through.
  */
 import kafkajs, {
   type Consumer,

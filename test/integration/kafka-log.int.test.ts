@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type KafkaEventLog, type KafkajsLog, openKafkajsLog, openKafkaLog } from '../../connectors/kafka/index.ts'
 import { type Compression, JavaProducer } from './support/java-producer.ts'
 import { type KafkaBroker, kafkaMissing, random, startKafka } from './support/kafka.ts'
-import { readRecords } from './support/read-records.ts'
+import { readRecords, type ReadRecord } from './support/read-records.ts'
 
 const runs = Math.ceil(Number(process.env['TIDEMARK_PROPERTY_RUNS'] ?? 60) / 10)
 const text = new TextEncoder()
@@ -121,16 +121,24 @@ describe.skipIf(kafkaMissing !== null)('a Kafka log', () => {
     const described = (await log.describe(stream)) ?? []
     expect(described).toHaveLength(2)
     for (const [partition, { start, end }] of described.entries()) {
-      const plain = await readRecords(twin, stream, partition, 0, 2_000)
-      const told = plain.map(({ key, value }) => value ?? key ?? '')
+      const plain = await readRecords(log, stream, partition, 0, 2_000)
+      const nameOf = ({ key, value }: ReadRecord): string => value ?? key ?? ''
+      const told = plain.map(nameOf)
+      // The truth is what was committed; kafkajs is asked about the records' content and place.
       if (stable) expect(told.toSorted()).toEqual([...(committed[partition] ?? [])].toSorted())
       else for (const each of told) expect(committed[partition]).toContain(each)
+      const byKafkajs = async (from: number, maxBytes: number): Promise<ReadRecord[]> => {
+        const records = await readRecords(twin, stream, partition, from, maxBytes)
+        // Where transactions overlap, kafkajs lets records of aborted ones through (kafkajs-log.ts).
+        return records.filter((record) => committed[partition]?.has(nameOf(record)) === true)
+      }
+      expect(await byKafkajs(0, 2_000)).toEqual(plain)
       for (let from: number = start; from <= end; from++) {
         const expected = plain.filter(({ offset }) => offset >= from)
         const maxBytes = [0, 300, 5_000, 1 << 20][from % 4] as number
         expect(await readRecords(log, stream, partition, from, maxBytes)).toEqual(expected)
         expect(await readRecords(reader, stream, partition, from, maxBytes)).toEqual(expected)
-        if (from % 7 === 0) expect(await readRecords(twin, stream, partition, from, maxBytes)).toEqual(expected)
+        if (from % 7 === 0) expect(await byKafkajs(from, maxBytes)).toEqual(expected)
       }
     }
   }
@@ -146,7 +154,7 @@ describe.skipIf(kafkaMissing !== null)('a Kafka log', () => {
     }
   }, 120_000)
 
-  it('gives what kafkajs gives and what was committed, from every offset, whatever was produced', async () => {
+  it('gives what was committed, as kafkajs gives it, from every offset, whatever was produced', async () => {
     await fc.assert(
       fc.asyncProperty(history, async ({ appendTime, ...rest }) => {
         const knownAt = appendTime ? 'logAppendTime' : 'createTime'
