@@ -119,6 +119,31 @@ export const errorCodes = {
     'The log cannot be written: the disk is full or fails.',
     'Make room or mend the disk; what was acknowledged is safe. Call again.',
   ),
+  FS_KAFKA_UNAVAILABLE: entry(
+    'unavailable',
+    'No Kafka broker, or no leader of a partition, answers within the time for it.',
+    'Check that the brokers run and that their advertised addresses can be reached; call again.',
+  ),
+  FS_KAFKA_AUTH: entry(
+    'invalid',
+    'Kafka does not accept who we are, or gives no right to what was asked.',
+    'Check mechanism, user and password, and the rights on the topic that the message names.',
+  ),
+  FS_KAFKA_TLS: entry(
+    'invalid',
+    'No TLS connection to a Kafka broker comes about.',
+    "Check that the port speaks TLS (or that it does not), the broker's certificate and the authority that signed it.",
+  ),
+  FS_KAFKA_PROTOCOL: entry(
+    'data',
+    'What answers is no Kafka broker, an older one than 3.1, or refuses the request.',
+    'Check host and port; the message names what was asked and answered.',
+  ),
+  FS_KAFKA_TOPIC_CHANGED: entry(
+    'conflict',
+    'A topic was deleted, or deleted and made again, while it was read.',
+    'Look at the stream again: its epoch says that it is another one, and what was built from it is built anew.',
+  ),
   FS_ROW_CORRUPT: entry(
     'data',
     'A stored row fails its checksum.',

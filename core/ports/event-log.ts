@@ -38,20 +38,53 @@ export interface ProducerIdentity {
   readonly baseSequence: number
 }
 
+/** Where a system decides otherwise than the laws of `EventLog`, said per log so that readers and the suite can tell. */
+export interface EventLogTraits {
+  /**
+   * `dense`: 0, 1, 2, … without a gap. `sparse`: they ascend, but some belong to no record that is read (marks of
+   * transactions, records of aborted ones, what was compacted), and the first may be above 0 (`start`). A fetch may then
+   * answer no bytes and go on all the same: only `nextOffset` equal to the asked offset says that nothing was there.
+   */
+  readonly offsets: 'dense' | 'sparse'
+  /**
+   * `raised`: as given, raised to the partition's running maximum. `given`: as given, in any order. `appended`: the
+   * system's own time of the append, in whose order they are as far as its clocks are. Where they are not `raised`,
+   * whoever needs a running maximum takes it while reading.
+   */
+  readonly timestamps: 'raised' | 'given' | 'appended'
+  /** `counted`: from 0 on, later ones are higher. `drawn`: one number per life of the stream, in no order. */
+  readonly epochs: 'counted' | 'drawn'
+  /** `kept`: `append` takes a ProducerIdentity. `none`: it is refused with FS_NOT_YET. */
+  readonly producers: 'kept' | 'none'
+  /** `kept`: a fetch gives the batches of the appends, whole. `made`: it makes others of their records. */
+  readonly batches: 'kept' | 'made'
+}
+
+export const lawfulTraits: EventLogTraits = {
+  offsets: 'dense',
+  timestamps: 'raised',
+  epochs: 'counted',
+  producers: 'kept',
+  batches: 'kept',
+}
+
 /**
- * The only truth: partitioned, append-only, offsets dense from 0.
+ * The only truth: partitioned, append-only, offsets dense from 0 (`traits` says where they are not).
  *
  * Laws:
  * - What `append` returned is read by every later `fetch`, in order, byte for byte; a crash cuts only what was not
  *   acknowledged, and a cut begins a new epoch.
  * - One append is all or nothing, and is one or more whole batches.
- * - Timestamps never decrease within a partition.
- * - `fetch` at the end answers an empty chunk and does not wait; beyond the end it is FS_REQUEST_INVALID.
+ * - Timestamps never decrease within a partition, where `traits` do not say otherwise.
+ * - `fetch` at the end answers an empty chunk and does not wait; beyond the end it is FS_REQUEST_INVALID, below the start
+ *   FS_HISTORY_TRIMMED.
  * Errors: FS_STREAM_UNKNOWN, FS_LOG_CORRUPT, FS_LOCKED (append without the writer's lock), FS_CLOSED.
  */
 export interface EventLog {
   /** Drawn once when the log is made. */
   readonly logId: string
+  /** Absent: `lawfulTraits`. */
+  readonly traits?: EventLogTraits
   /** Makes a stream; does nothing when it is there with as many partitions, else FS_DEFINITION_INVALID. */
   create(stream: string, options: { readonly partitions: number }): Promise<void>
   /** Partitions of a stream by index, or null when there is no such stream. Reflects appends of other processes. */

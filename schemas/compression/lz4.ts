@@ -73,8 +73,11 @@ export function lz4Block(input: Uint8Array, outputLength: number): Uint8Array {
 const magic = 0x184d2204
 const blockBytesMax: Readonly<Record<number, number>> = { 4: 1 << 16, 5: 1 << 18, 6: 1 << 20, 7: 1 << 22 }
 
-/** One frame, its blocks linked or not. Errors: Error when it is damaged, no frame, or needs a dictionary. */
-export function lz4Frame(input: Uint8Array): Uint8Array {
+/**
+ * One frame, its blocks linked or not. Errors: Error when it is damaged, no frame, needs a dictionary, or holds more than
+ * `outputBytesMax` bytes; memory grows with what is decoded, by a block at a time.
+ */
+export function lz4Frame(input: Uint8Array, outputBytesMax = Number.POSITIVE_INFINITY): Uint8Array {
   const view = new DataView(input.buffer, input.byteOffset, input.byteLength)
   if (input.length < 7 || view.getUint32(0, true) !== magic) throw damaged('it is no frame')
   const flags = input[4] as number
@@ -84,7 +87,7 @@ export function lz4Frame(input: Uint8Array): Uint8Array {
   if (blockBytes === undefined) throw damaged('its block size')
   const checksumBytes = (flags & 0x10) === 0 ? 0 : 4
   let at = 7 + ((flags & 8) === 0 ? 0 : 8)
-  const output: Output = { bytes: new Uint8Array(Math.max(64, input.length * 3)), at: 0 }
+  const output: Output = { bytes: new Uint8Array(Math.min(Math.max(64, input.length * 3), outputBytesMax)), at: 0 }
   for (;;) {
     if (at + 4 > input.length) throw damaged('it ends early')
     const size = view.getUint32(at, true) & 0x7fffffff
@@ -92,18 +95,20 @@ export function lz4Frame(input: Uint8Array): Uint8Array {
     at += 4
     if (size === 0) return output.bytes.subarray(0, output.at)
     if (size > blockBytes || size > input.length - at) throw damaged('a block beyond its end')
-    reserve(output, plain ? size : blockBytes)
+    reserve(output, plain ? size : blockBytes, outputBytesMax)
     if (plain) {
       output.bytes.set(input.subarray(at, at + size), output.at)
       output.at += size
     } else decodeBlock(new Cursor(input, at, at + size), output)
+    if (output.at > outputBytesMax) throw damaged(`more than ${outputBytesMax} bytes`)
     at += size + checksumBytes
   }
 }
 
-function reserve(output: Output, bytes: number): void {
+function reserve(output: Output, bytes: number, outputBytesMax: number): void {
   if (output.bytes.length - output.at >= bytes) return
-  const larger = new Uint8Array(Math.max(output.bytes.length * 2, output.at + bytes))
+  const doubled = Math.min(output.bytes.length * 2, outputBytesMax)
+  const larger = new Uint8Array(Math.max(doubled, output.at + bytes))
   larger.set(output.bytes.subarray(0, output.at))
   output.bytes = larger
 }

@@ -3,6 +3,9 @@ import { type LogRecord } from '../../core/ports/event-log.ts'
 import { crc32c } from './crc32c.ts'
 import { batchHeaderBytes, checksumFrom, lengthPrefixBytes, noProducer } from './layout.ts'
 
+/** A record as a batch takes it: Kafka's values may be null (a tombstone), which the log's own never are. */
+export type BatchRecord = Omit<LogRecord, 'value'> & { readonly value: Uint8Array | null }
+
 export interface BatchOptions {
   readonly baseOffset: number
   /** Partition leader epoch; the embedded log writes its own epoch. */
@@ -23,7 +26,7 @@ const recordOverheadMax = 5 + 1 + 10 + 5 + 5 + 5 + 1
  *
  * Errors: FS_REQUEST_INVALID for no records; FS_EVENT_INVALID for a timestamp that is no integer or too far.
  */
-export function encodeBatch(records: readonly LogRecord[], options: BatchOptions): Uint8Array {
+export function encodeBatch(records: readonly BatchRecord[], options: BatchOptions): Uint8Array {
   const first = records[0]
   if (first === undefined) throw new FeatureStoreError('FS_REQUEST_INVALID', 'a batch has at least one record')
   let bytesMax = batchHeaderBytes
@@ -31,13 +34,13 @@ export function encodeBatch(records: readonly LogRecord[], options: BatchOptions
   for (const { key, value, timestampMs } of records) {
     if (!Number.isInteger(timestampMs) || Math.abs(timestampMs) > timestampMagnitudeMax)
       throw new FeatureStoreError('FS_EVENT_INVALID', 'a record has a timestamp that is no epoch milliseconds')
-    bytesMax += recordOverheadMax + value.length + (key === null ? 0 : key.length)
+    bytesMax += recordOverheadMax + (value === null ? 0 : value.length) + (key === null ? 0 : key.length)
     if (timestampMs > maxTimestamp) maxTimestamp = timestampMs
   }
   const out = new Uint8Array(bytesMax)
   let at = batchHeaderBytes
   for (let index = 0; index < records.length; index++)
-    at = writeRecord(out, at, records[index] as LogRecord, index, first.timestampMs)
+    at = writeRecord(out, at, records[index] as BatchRecord, index, first.timestampMs)
   writeHeader(out, at, records.length, first.timestampMs, maxTimestamp, options)
   return out.subarray(0, at)
 }
@@ -66,12 +69,12 @@ function writeHeader(
   view.setUint32(17, crc32c(out, checksumFrom, end))
 }
 
-function writeRecord(out: Uint8Array, from: number, record: LogRecord, index: number, baseTimestamp: number): number {
+function writeRecord(out: Uint8Array, from: number, record: BatchRecord, index: number, baseTimestamp: number): number {
   const { key, value } = record
   const timeDelta = zigzag(record.timestampMs - baseTimestamp)
   const offsetDelta = index * 2
   const keyLength = key === null ? 1 : key.length * 2
-  const valueLength = value.length * 2
+  const valueLength = value === null ? 1 : value.length * 2
   const bodyBytes =
     2 +
     varintBytes(timeDelta) +
@@ -79,7 +82,7 @@ function writeRecord(out: Uint8Array, from: number, record: LogRecord, index: nu
     varintBytes(keyLength) +
     (key === null ? 0 : key.length) +
     varintBytes(valueLength) +
-    value.length
+    (value === null ? 0 : value.length)
   let at = writeVarint(out, from, bodyBytes * 2)
   out[at++] = 0 // attributes
   at = writeVarint(out, at, timeDelta)
@@ -87,7 +90,7 @@ function writeRecord(out: Uint8Array, from: number, record: LogRecord, index: nu
   at = writeVarint(out, at, keyLength)
   if (key !== null) at = copy(out, at, key)
   at = writeVarint(out, at, valueLength)
-  at = copy(out, at, value)
+  if (value !== null) at = copy(out, at, value)
   out[at++] = 0 // headers
   return at
 }

@@ -1,5 +1,7 @@
 import { gunzipSync, zstdDecompressSync } from 'node:zlib'
-import { FeatureStoreError, notYet } from '../../core/errors.ts'
+import { FeatureStoreError } from '../../core/errors.ts'
+import { lz4Frame } from '../compression/lz4.ts'
+import { snappy } from '../compression/snappy.ts'
 import { crc32c } from './crc32c.ts'
 import {
   batchHeaderBytes,
@@ -17,6 +19,15 @@ export const decompressedBytesMax = 256 * 1024 * 1024
 
 const noBytes = new Uint8Array(0)
 
+const maxOutputLength = decompressedBytesMax
+/** By the number in a batch's attributes. Each gives up before it makes more than it may. */
+const decompressors: Readonly<Record<number, (bytes: Uint8Array) => Uint8Array>> = {
+  1: (bytes) => gunzipSync(bytes, { maxOutputLength }),
+  2: (bytes) => snappy(bytes, maxOutputLength),
+  3: (bytes) => lz4Frame(bytes, maxOutputLength),
+  4: (bytes) => zstdDecompressSync(bytes, { maxOutputLength }),
+}
+
 /**
  * Walks the records of whole batches that lie back to back (layout.ts), in place: after `next()` answered true, the
  * numeric fields say where the record's key and value lie in `bytes`. One cursor serves many chunks; it makes nothing
@@ -26,7 +37,7 @@ const noBytes = new Uint8Array(0)
  *     while (cursor.next()) use(cursor.bytes, cursor.valueStart, cursor.valueEnd, cursor.offset, cursor.timestampMs)
  *
  * Errors: FS_LOG_CORRUPT, naming the byte where the batch begins, when length, magic, checksum, counts or a record do
- * not fit; FS_NOT_YET for snappy and lz4.
+ * not fit, or records decompress to more than decompressedBytesMax.
  */
 export class RecordCursor {
   /** What the positions below point into: the chunk, or the decompressed records of one batch. */
@@ -160,11 +171,10 @@ export class RecordCursor {
   }
 
   private decompress(records: Uint8Array, compression: number): Uint8Array {
-    if (compression !== 1 && compression !== 4)
-      throw notYet(`record batch compression ${['none', 'gzip', 'snappy', 'lz4', 'zstd'][compression] ?? compression}`)
-    const inflate = compression === 1 ? gunzipSync : zstdDecompressSync
+    const inflate = decompressors[compression]
+    if (inflate === undefined) throw this.corrupt(`compression ${compression} is none`)
     try {
-      return inflate(records, { maxOutputLength: decompressedBytesMax })
+      return inflate(records)
     } catch (cause) {
       throw this.corrupt('the records do not decompress', cause)
     }

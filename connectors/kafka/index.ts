@@ -1,0 +1,6 @@
+/** The EventLog port on Kafka (README.md). */
+export { kafkajsOf } from './admin.ts'
+export { settingsOf } from './cluster.ts'
+export { KafkajsLog, openKafkajsLog } from './kafkajs-log.ts'
+export { KafkaEventLog, openKafkaLog } from './log.ts'
+export { type KafkaOptions, type SaslMechanism, type SaslOptions, type TlsOptions } from './options.ts'
