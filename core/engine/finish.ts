@@ -8,7 +8,7 @@ import {
   varianceOfBigIntegers,
   varianceOfIntegers,
 } from '../number/integer-moments.ts'
-import { meanOfDecimals, stddevOfDecimals, unscaledMax, varianceOfDecimals } from '../number/decimal.ts'
+import { meanOfDecimals, powerOfTen, stddevOfDecimals, unscaledMax, varianceOfDecimals } from '../number/decimal.ts'
 import type { Scalar } from '../event/types.ts'
 import { ColumnBuilder } from './column-builder.ts'
 import { Status } from './feature-column.ts'
@@ -321,10 +321,10 @@ function groupOf(plan: ViewPlan, members: readonly { readonly at: number; readon
     members.some(({ plan: feature }) => functions.includes(feature.definition.aggregation.function))
   const type = plan.inputs[input]?.type
   const tally = type === 'int32' || type === 'bool'
-  const extremes = !tally && wants('min', 'max')
+  const long = type === 'int64' || type === 'decimal'
+  const extremes = !tally && !long && wants('min', 'max')
   const squares = wants('variance', 'stddev')
   const sums = type === 'float64' && (squares || wants('sum', 'mean'))
-  const long = type === 'int64' || type === 'decimal'
   const folded = members.some(({ plan: feature }) => numeric.has(feature.definition.aggregation.function))
   const asked = plan.windows[window] as WindowDefinition
   const partEnds = asked.kind === 'series' ? seriesParts(asked).map((part) => -windowEnd(0, part)) : null
@@ -376,7 +376,8 @@ function joined(groups: readonly Group[]): Group[] {
 }
 
 function put(builder: ColumnBuilder, row: number, value: Finished): void {
-  if (value === null) builder.setStatus(row, Status.NULL)
+  if (typeof value === 'number') builder.setNumber(row, value)
+  else if (value === null) builder.setStatus(row, Status.NULL)
   else if (value === overflow) builder.setStatus(row, Status.OVERFLOW)
   else if (typeof value === 'object') builder.setList(row, value)
   else builder.setValue(row, value)
@@ -444,33 +445,34 @@ function longValue(
       return tally.max()
     case 'sum': {
       const small = tally.sum()
-      if (small === small) return BigInt(small)
+      if (small === small) return decimal ? BigInt(small) : small
       const sum = tally.bigSum()
       if (decimal) return sum > unscaledMax || sum < -unscaledMax ? overflow : sum
       return sum > int64Max || sum < -int64Max - 1n ? overflow : sum
     }
     case 'mean': {
       const small = tally.sum()
-      if (!decimal) return small === small ? meanOfIntegers(n, small) : meanOfBigIntegers(n, tally.bigSum())
-      return meanOfDecimals(n, tally.bigSum(), scale)
+      if (small === small) return meanOfIntegers(n, small, Number(powerOfTen(scale)))
+      return decimal ? meanOfDecimals(n, tally.bigSum(), scale) : meanOfBigIntegers(n, tally.bigSum())
     }
     default: {
+      const [sum, squares] = [tally.sum(), tally.squares()]
+      if (sum === sum && squares === squares && scale <= plainScaleMax) {
+        const finish = name === 'variance' ? varianceOfIntegers : stddevOfIntegers
+        return finish(n, sum, 0, squares, divisor, Number(powerOfTen(2 * scale)))
+      }
       if (decimal) {
         const finish = name === 'variance' ? varianceOfDecimals : stddevOfDecimals
         return finish(n, tally.bigSum(), tally.bigSquares(), scale, divisor)
       }
-      const [sum, squares] = [tally.sum(), tally.squares()]
-      if (sum !== sum || squares !== squares)
-        return (name === 'variance' ? varianceOfBigIntegers : stddevOfBigIntegers)(
-          n,
-          tally.bigSum(),
-          tally.bigSquares(),
-          divisor,
-        )
-      return (name === 'variance' ? varianceOfIntegers : stddevOfIntegers)(n, sum, 0, squares, divisor)
+      const finish = name === 'variance' ? varianceOfBigIntegers : stddevOfBigIntegers
+      return finish(n, tally.bigSum(), tally.bigSquares(), divisor)
     }
   }
 }
+
+/** 100 to this power is a double, exactly. */
+const plainScaleMax = 11
 
 const isCount = (feature: FeaturePlan): boolean =>
   ['count', 'distinctCount'].includes(feature.definition.aggregation.function)
