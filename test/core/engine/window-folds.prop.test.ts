@@ -218,34 +218,39 @@ function eventOf(random: Prng, time: number, known: number, large: boolean): Eve
 }
 
 it.each([
-  [3_000, 30],
-  [9_000, 30],
-  [80_000, 75],
-])('windows over %d events folded together are those folded alone', (size, share) => {
-  fc.assert(
-    fc.property(fc.integer(), fc.boolean(), (seed, large) => {
-      const random = new Prng(seed)
-      const twin = new Twin()
-      // Even times at first; odd ones are left for what comes late.
-      for (let index = 0; index < size; index++) twin.add(eventOf(random, index * 2, index * 2, large))
-      const end = size * 2
-      for (let round = 0; round < 4; round++) {
-        for (const asOfMs of [end, random.integer(1, end), end - random.integer(1, Math.min(end, 300)), end + 50])
-          for (const known of [Infinity, asOfMs, end - random.integer(0, end)]) {
-            const expected = expectedOf(twin.events, asOfMs, known)
-            if (
-              Object.keys(expected).length > 0 &&
-              twin.events.some(({ time, known: at, until }) => time < asOfMs && at <= known && until > known)
-            )
-              expect(rowOf(twin, asOfMs, known)).toEqual(expected)
+  [3_000, false, 60],
+  [3_000, true, 60],
+  [9_000, true, 60],
+  [80_000, false, 150],
+  [80_000, true, 150],
+])(
+  'windows over %d events folded together are those folded alone, values large or taken back: %s',
+  (size, large, share) => {
+    fc.assert(
+      fc.property(fc.integer(), (seed) => {
+        const random = new Prng(seed)
+        const twin = new Twin()
+        // Even times at first; odd ones are left for what comes late.
+        for (let index = 0; index < size; index++) twin.add(eventOf(random, index * 2, index * 2, large))
+        const end = size * 2
+        for (let round = 0; round < 4; round++) {
+          for (const asOfMs of [end, random.integer(1, end), end - random.integer(1, Math.min(end, 300)), end + 50])
+            for (const known of [Infinity, asOfMs, end - random.integer(0, end)]) {
+              const expected = expectedOf(twin.events, asOfMs, known)
+              if (
+                Object.keys(expected).length > 0 &&
+                twin.events.some(({ time, known: at, until }) => time < asOfMs && at <= known && until > known)
+              )
+                expect(rowOf(twin, asOfMs, known)).toEqual(expected)
+            }
+          for (let change = 0; change < 3; change++) {
+            const time = Math.floor(random.integer(0, end) / 2) * 2 + 1
+            if (!twin.events.some((event) => event.time === time)) twin.add(eventOf(random, time, end + round, large))
+            twin.takeBack(random.pick(twin.events), end + round)
           }
-        for (let change = 0; change < 3; change++) {
-          const time = Math.floor(random.integer(0, end) / 2) * 2 + 1
-          if (!twin.events.some((event) => event.time === time)) twin.add(eventOf(random, time, end + round, large))
-          twin.takeBack(random.pick(twin.events), end + round)
         }
-      }
-    }),
-    { numRuns: Math.ceil(histories / share) },
-  )
-})
+      }),
+      { numRuns: Math.ceil(histories / share) },
+    )
+  },
+)

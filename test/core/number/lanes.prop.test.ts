@@ -348,6 +348,7 @@ test.each(fillings)('carries at every number of merges: %s', (_, valueAt) => {
     const unit = 2 ** anchor
     const run = new RunLanes(anchor)
     const total = new LaneTotal(anchor)
+    const relays = [new LaneTotal(anchor), new LaneTotal(anchor), new LaneTotal(anchor), new LaneTotal(anchor)]
     const wide = wideOf([])
     const words = new Float64Array(1025 * runLaneWords)
     const offsets = Int32Array.from({ length: 1025 }, (_, index) => index * runLaneWords)
@@ -363,10 +364,15 @@ test.each(fillings)('carries at every number of merges: %s', (_, valueAt) => {
       const at = (merged - 1) * runLaneWords
       run.store(words, at)
       expect(total.mergeRun(words, at)).toBe(true)
+      // A copy is as near to its next carry as what it is a copy of.
+      const relay = relays[merged % relays.length] as LaneTotal
+      relay.copy(relays[(merged - 1) % relays.length] as LaneTotal)
+      relay.mergeRun(words, at)
       if (!merges.includes(merged)) continue
       // Draining carries nothing, so this total goes on as it is; the others are finished with their last lanes full.
       const twin = finished(wide, count)
       expect(finished(drained(total), count)).toEqual(twin)
+      expect(finished(drained(relay), count)).toEqual(twin)
       const bulk = new LaneTotal(anchor)
       expect(bulk.mergeRuns(words, offsets, 0, 0, merged)).toBe(merged)
       expect(bulk.stddev(count, 'population')).toBe(twin[5])
