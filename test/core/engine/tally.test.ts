@@ -167,7 +167,7 @@ it('only what is asked for of int64 values is stored, and what is stored is whol
   }
 })
 
-it.each([-(2n ** 63n), 2n ** 63n - 1n, -1n, 2n ** 44n - 1n])('2^24 values of %d', (value) => {
+it.each([-(2n ** 63n), 2n ** 63n - 1n, -1n, 2n ** 44n - 1n, 524_287n])('2^24 values of %d', (value) => {
   const layout = longLayout(true, true, true)
   const run = new LongTally()
   addAll(
@@ -181,6 +181,7 @@ it.each([-(2n ** 63n), 2n ** 63n - 1n, -1n, 2n ** 44n - 1n])('2^24 values of %d'
   for (let merged = 0; merged < 2 ** 24; merged += 64 * 64) total.mergeAll(summaries, offsets, 0, 64, layout)
   expect(total.bigSum()).toBe(2n ** 24n * value)
   expect(total.bigSquares()).toBe(2n ** 24n * value * value)
+  expect(total.squares()).toBe(value === -1n ? 2 ** 24 : Number.NaN)
   expect([total.min(), total.max()]).toEqual([value, value])
 })
 
