@@ -81,6 +81,9 @@ export class ColumnBuilder {
   readonly #counts: boolean
   readonly #statuses: Uint8Array
   readonly #scalars: ScalarValues | null
+  /** Where numbers are put as they are, and words of int64; null elsewhere. */
+  readonly #floats: Float64Array | null
+  readonly #words: Int32Array | null
   readonly #lists: (readonly Scalar[] | undefined)[]
   readonly #errors: { row: number; code: ErrorCode }[] = []
 
@@ -99,6 +102,9 @@ export class ColumnBuilder {
     this.#counts = column.counts === true
     this.#statuses = new Uint8Array(rows).fill(Status.NOT_FOUND)
     this.#scalars = column.type.kind === 'scalar' ? emptyValues(itemTypeOf(column.type), rows) : null
+    const { type, values } = this.#scalars ?? { type: 'list', values: null }
+    this.#floats = values instanceof Float64Array ? values : null
+    this.#words = type === 'int64' && values instanceof BigInt64Array ? new Int32Array(values.buffer) : null
     this.#lists = column.type.kind === 'list' ? new Array<readonly Scalar[] | undefined>(rows) : []
   }
 
@@ -118,6 +124,18 @@ export class ColumnBuilder {
   setValue(row: number, value: Item): void {
     this.#statuses[row] = Status.PRESENT
     put(this.#scalars as ScalarValues, row, value)
+  }
+
+  /** As setValue, of a number: without a BigInt where the column holds int64. */
+  setNumber(row: number, value: number): void {
+    this.#statuses[row] = Status.PRESENT
+    const words = this.#words
+    if (this.#floats !== null) this.#floats[row] = value
+    else if (words !== null) {
+      const high = Math.floor(value / 2 ** 32)
+      words[2 * row] = value - high * 2 ** 32
+      words[2 * row + 1] = high
+    } else put(this.#scalars as ScalarValues, row, value)
   }
 
   /** Items may be null. */

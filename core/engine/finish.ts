@@ -1,53 +1,33 @@
 import { seriesParts, ttlStart, windowEnd, windowStart, type AsOf } from '../asof/visible.ts'
 import type { AggregationDefinition, WindowDefinition } from '../definition/types.ts'
-import {
-  meanOfBigIntegers,
-  meanOfIntegers,
-  stddevOfBigIntegers,
-  stddevOfIntegers,
-  varianceOfBigIntegers,
-  varianceOfIntegers,
-} from '../number/integer-moments.ts'
-import { meanOfDecimals, stddevOfDecimals, unscaledMax, varianceOfDecimals } from '../number/decimal.ts'
 import type { Scalar } from '../event/types.ts'
 import { ColumnBuilder } from './column-builder.ts'
 import { Status } from './feature-column.ts'
-import { Fold, type FoldPlan } from './fold.ts'
+import { floatValue, longValue, overflow, putFinished, tallyValue, type Finished } from './finished.ts'
+import type { Fold, FoldPlan } from './fold.ts'
 import type { FeaturePlan, InputPlan, ViewPlan } from './plan.ts'
-import {
-  distinctItems,
-  firstItem,
-  lastItems,
-  newestLiveMs,
-  nthLastLive,
-  sessionStart,
-  tallyBigIntegers,
-  type BigTally,
-} from './scan.ts'
+import { distinctItems, firstItem, lastItems, newestLiveMs, nthLastLive, sessionStart } from './scan.ts'
 import type { FloatMoments } from './state/float-moments.ts'
-import { tallyEventsMax, type Extremes, type Tally } from './state/tally.ts'
-import type { TileInput, TilePlan } from './state/tile-layout.ts'
-import { storedSquares, storedSum, type Tiles } from './state/tiles.ts'
+import type { LongTally } from './state/long-tally.ts'
+import type { Extremes, Tally } from './state/tally.ts'
+import type { TilePlan } from './state/tile-layout.ts'
+import type { Tiles } from './state/tiles.ts'
 import type { EntityEvents } from './state/view-state.ts'
+import { WindowFolds } from './window-folds.ts'
 
 /** Features that read the same input over the same window, computed together. */
 interface Group extends FoldPlan {
   readonly window: number
   /** Position of each feature among those asked for. */
   readonly members: readonly { readonly at: number; readonly plan: FeaturePlan }[]
-  /** How sums and extremes are come by; null: no member wants any. */
-  readonly numbers: 'fold' | 'big' | null
+  /** Some member wants what a fold says. */
+  readonly folded: boolean
   /** Over a series: where its parts end before T, oldest first, milliseconds; null for one window. */
   readonly partEnds: readonly number[] | null
 }
 
-/** A value, a decimal unscaled, null for SQL's null, or OVERFLOW. */
-type Finished = Scalar | readonly Scalar[] | typeof overflow
-const overflow = Symbol('OVERFLOW')
-
 /** `count` over an input counts where it is not null. */
 const numeric = new Set(['count', 'sum', 'mean', 'variance', 'stddev', 'share', 'min', 'max'])
-const int64Max = 2n ** 63n - 1n
 
 /**
  * Finishes features of one view from the events of an entity, at any (T, K). One instance serves one thread.
@@ -57,7 +37,9 @@ const int64Max = 2n ** 63n - 1n
 export class ViewFinisher {
   readonly plan: ViewPlan
   readonly features: readonly FeaturePlan[]
+  /** Of windows, with what each has of its own, and those whose folds are shared: of one input and one end. */
   readonly #groups: readonly Group[]
+  readonly #chains: readonly Chain[]
   /** Windows that a feature asks for, and the cursors [lo, hi) of each for the entity and T at hand. */
   readonly #windows: readonly number[]
   readonly #los: Float64Array
@@ -66,8 +48,7 @@ export class ViewFinisher {
   #tiles: Tiles | null = null
   readonly #tilesFrom: Int32Array
   readonly #tilesTo: Int32Array
-  readonly #fold = new Fold()
-  #big: BigTally | null = null
+  readonly #folds = new WindowFolds()
 
   constructor(plan: ViewPlan, names?: readonly string[]) {
     this.plan = plan
@@ -82,10 +63,8 @@ export class ViewFinisher {
       groups.set(key, members)
       members.push({ at, plan: feature })
     })
-    this.#groups = joined(
-      [...groups.values()].map((members) => groupOf(plan, members)),
-      plan,
-    )
+    this.#groups = joined([...groups.values()].map((members) => groupOf(plan, members)))
+    this.#chains = chainsOf(this.#groups, plan)
     this.#windows = [...new Set(this.#groups.map(({ window }) => window))]
     this.#los = new Float64Array(plan.windows.length)
     this.#his = new Float64Array(plan.windows.length)
@@ -138,16 +117,58 @@ export class ViewFinisher {
     if (newest < ttlStart(asOfMs, plan.view.ttlMs)) return this.#setAll(builders, row, Status.EXPIRED)
     if (this.#tiles !== null && !this.#findTiles(this.#tiles, asOf)) return false
     this.#findWindows(events, end, asOf)
-    for (const group of this.#groups) {
-      const lo = this.#los[group.window] as number
-      const hi = this.#his[group.window] as number
-      if (group.partEnds === null) {
-        this.#gather(group, events, lo, hi, knownAsOfMs)
-        for (const { at, plan: feature } of group.members)
-          put(builders[at] as ColumnBuilder, row, this.#valueOf(feature, group, events, lo, hi, knownAsOfMs))
-      } else this.#finishSeries(group, group.partEnds, events, lo, asOf, builders, row)
+    for (const chain of this.#chains) {
+      const first = chain.groups[0] as Group
+      if (first.partEnds !== null) this.#finishSeries(first, first.partEnds, events, asOf, builders, row)
+      else if (chain.plan === null) this.#finishGroup(first, null, events, knownAsOfMs, builders, row)
+      else this.#finishChain(chain, chain.plan, events, knownAsOfMs, builders, row)
     }
     return true
+  }
+
+  /** Windows of one input that end at one cursor, the shortest first. */
+  #finishChain(
+    { groups }: Chain,
+    plan: FoldPlan,
+    events: EntityEvents,
+    knownAsOfMs: number,
+    builders: readonly ColumnBuilder[],
+    row: number,
+  ): void {
+    const los = this.#los
+    // They mostly are in order: of those that reach back by events, rows and sessions, one cannot know.
+    for (let index = 1; index < groups.length; index++)
+      for (let at = index; at > 0; at--) {
+        const group = groups[at] as Group
+        const before = groups[at - 1] as Group
+        if ((los[before.window] as number) >= (los[group.window] as number)) break
+        groups[at] = before
+        groups[at - 1] = group
+      }
+    const last = groups.length - 1
+    const lowest = los[(groups[last] as Group).window] as number
+    const { state, entity } = events
+    this.#folds.begin(plan, state, entity, lowest, this.#his[(groups[0] as Group).window] as number, knownAsOfMs)
+    for (let index = 0; index <= last; index++) {
+      const group = groups[index] as Group
+      const fold = this.#folds.fold(los[group.window] as number, index === last)
+      this.#addTiles(plan, fold, events, group.window)
+      this.#finishGroup(group, fold, events, knownAsOfMs, builders, row)
+    }
+  }
+
+  #finishGroup(
+    group: Group,
+    fold: Fold | null,
+    events: EntityEvents,
+    knownAsOfMs: number,
+    builders: readonly ColumnBuilder[],
+    row: number,
+  ): void {
+    const lo = this.#los[group.window] as number
+    const hi = this.#his[group.window] as number
+    for (const { at, plan: feature } of group.members)
+      putFinished(builders[at] as ColumnBuilder, row, valueOf(feature, group, fold, events, lo, hi, knownAsOfMs))
   }
 
   /** A series is its group finished once per part; the parts follow one another from cursor `lo` on. */
@@ -155,24 +176,25 @@ export class ViewFinisher {
     group: Group,
     partEnds: readonly number[],
     events: EntityEvents,
-    lo: number,
     { asOfMs, knownAsOfMs }: AsOf,
     builders: readonly ColumnBuilder[],
     row: number,
   ): void {
     const lists = group.members.map((): Finished[] => [])
-    let from = lo
+    const { state, entity } = events
+    let from = this.#los[group.window] as number
     for (const endsBeforeMs of partEnds) {
-      const to = events.state.events.lowerBound(events.entity, asOfMs - endsBeforeMs)
-      this.#gather(group, events, from, to, knownAsOfMs)
+      const to = state.events.lowerBound(entity, asOfMs - endsBeforeMs)
+      if (group.folded) this.#folds.begin(group, state, entity, from, to, knownAsOfMs)
+      const fold = group.folded ? this.#folds.fold(from, true) : null
       group.members.forEach(({ plan: feature }, index) =>
-        lists[index]?.push(this.#valueOf(feature, group, events, from, to, knownAsOfMs)),
+        lists[index]?.push(valueOf(feature, group, fold, events, from, to, knownAsOfMs)),
       )
       from = to
     }
     group.members.forEach(({ at }, index) => {
       const list = lists[index] as Finished[]
-      put(builders[at] as ColumnBuilder, row, list.includes(overflow) ? overflow : (list as readonly Scalar[]))
+      putFinished(builders[at] as ColumnBuilder, row, list.includes(overflow) ? overflow : (list as readonly Scalar[]))
     })
   }
 
@@ -224,60 +246,41 @@ export class ViewFinisher {
     return true
   }
 
-  /** Sums and extremes that members of the group share. */
-  #gather(group: Group, { state, entity }: EntityEvents, lo: number, hi: number, knownAsOfMs: number): void {
-    const { numbers, input, window } = group
-    this.#big = null
-    if (numbers === null) return
+  #addTiles(plan: FoldPlan, fold: Fold, { state }: EntityEvents, window: number): void {
     const tiles = this.#tiles
-    const from = this.#tilesFrom[window] as number
-    const to = tiles === null ? from : (this.#tilesTo[window] as number)
-    // Cursors count places, taken or not: at least as many as there are events.
-    let places = hi - lo
-    for (let tile = from; tile < to; tile++) places += (tiles as Tiles).events(tile)
-    const many = group.tally && places > tallyEventsMax && (state.plan.inputs[input] as InputPlan).type === 'int32'
-    if (numbers === 'big' || many) this.#big = tallyBigIntegers(state, entity, input, lo, hi, knownAsOfMs)
-    else this.#fold.run(group, state, entity, lo, hi, knownAsOfMs)
-    if (tiles === null || from === to) return
+    if (tiles === null) return
     const { layout } = state.plan.tile as TilePlan
-    if (this.#big === null) this.#fold.addTiles(group, layout, tiles, from, to)
-    else addTilesBig(this.#big, input, layout, tiles, from, to)
+    fold.addTiles(plan, layout, tiles, this.#tilesFrom[window] as number, this.#tilesTo[window] as number)
   }
+}
 
-  #valueOf(
-    { definition: { aggregation }, input }: FeaturePlan,
-    { tally }: Group,
-    { state, entity }: EntityEvents,
-    lo: number,
-    hi: number,
-    knownAsOfMs: number,
-  ): Finished {
-    switch (aggregation.function) {
-      case 'first':
-        return firstItem(state, entity, input, lo, hi, knownAsOfMs)
-      case 'last':
-        return lastItems(state, entity, input, lo, hi, knownAsOfMs, 1)[0] ?? null
-      case 'lastN': {
-        const items = lastItems(state, entity, input, lo, hi, knownAsOfMs, aggregation.n ?? 1)
-        return items.length === 0 ? null : items
-      }
-      case 'distinctCount':
-        return distinctItems(state, entity, input, lo, hi, knownAsOfMs)
-      case 'count':
-        if (input < 0) return this.#fold.events
-        return this.#big?.n ?? this.#fold.tally.n
-      case 'share':
-        return this.#fold.tally.n === 0 ? null : this.#fold.tally.sum / this.#fold.tally.n
-      case 'min':
-      case 'max':
-      case 'sum':
-      case 'mean':
-      case 'variance':
-      case 'stddev':
-        if (this.#big !== null) return bigValue(aggregation, this.#big, state.plan.inputs[input] as InputPlan)
-        return tally
-          ? tallyValue(aggregation, this.#fold.tally)
-          : floatValue(aggregation, this.#fold.moments, this.#fold.extremes)
+function valueOf(
+  { definition: { aggregation }, input }: FeaturePlan,
+  { tally, long }: Group,
+  fold: Fold | null,
+  { state, entity }: EntityEvents,
+  lo: number,
+  hi: number,
+  knownAsOfMs: number,
+): Finished {
+  switch (aggregation.function) {
+    case 'first':
+      return firstItem(state, entity, input, lo, hi, knownAsOfMs)
+    case 'last':
+      return lastItems(state, entity, input, lo, hi, knownAsOfMs, 1)[0] ?? null
+    case 'lastN': {
+      const items = lastItems(state, entity, input, lo, hi, knownAsOfMs, aggregation.n ?? 1)
+      return items.length === 0 ? null : items
+    }
+    case 'distinctCount':
+      return distinctItems(state, entity, input, lo, hi, knownAsOfMs)
+    default: {
+      const { events, tally: integers, long: longs, moments, extremes } = fold as Fold
+      // A count under a condition is one of bools.
+      if (aggregation.function === 'count') return input < 0 ? events : integers.n
+      if (tally) return tallyValue(aggregation, integers)
+      if (long) return longValue(aggregation, longs, state.plan.inputs[input] as InputPlan)
+      return floatValue(aggregation, moments, extremes)
     }
   }
 }
@@ -299,53 +302,53 @@ function newestWithTiles(
   return Math.max(newestLive, tiles.newestMs(tile))
 }
 
-/** Tiles of more int32 values than a tally holds. */
-function addTilesBig(
-  big: BigTally,
-  input: number,
-  { inputs }: TilePlan['layout'],
-  { words, offsets }: Tiles,
-  from: number,
-  to: number,
-): void {
-  const { n, sum, squares, extremes } = inputs.find((candidate) => candidate.input === input) as TileInput
-  for (let tile = from; tile < to; tile++) {
-    const at = offsets[tile] as number
-    const count = words[at + n] as number
-    if (count === 0) continue
-    if (sum >= 0) big.sum += storedSum(words, at + sum)
-    if (squares >= 0) big.squares += storedSquares(words, at + squares)
-    if (extremes >= 0) {
-      const [min, max] = [BigInt(words[at + extremes] as number), BigInt(words[at + extremes + 1] as number)]
-      big.min = big.n === 0 || min < big.min ? min : big.min
-      big.max = big.n === 0 || max > big.max ? max : big.max
-    }
-    big.n += count
-  }
-}
-
 function groupOf(plan: ViewPlan, members: readonly { readonly at: number; readonly plan: FeaturePlan }[]): Group {
   const { window, input } = (members[0] as { readonly plan: FeaturePlan }).plan
   const wants = (...functions: readonly string[]): boolean =>
     members.some(({ plan: feature }) => functions.includes(feature.definition.aggregation.function))
   const type = plan.inputs[input]?.type
   const tally = type === 'int32' || type === 'bool'
-  const extremes = !tally && wants('min', 'max')
+  const long = type === 'int64' || type === 'decimal'
+  const extremes = !tally && !long && wants('min', 'max')
   const squares = wants('variance', 'stddev')
   const sums = type === 'float64' && (squares || wants('sum', 'mean'))
-  const needed = members.some(({ plan: feature }) => numeric.has(feature.definition.aggregation.function))
-  const numbers = !needed ? null : type === 'int64' || type === 'decimal' ? 'big' : 'fold'
+  const folded = members.some(({ plan: feature }) => numeric.has(feature.definition.aggregation.function))
   const asked = plan.windows[window] as WindowDefinition
   const partEnds = asked.kind === 'series' ? seriesParts(asked).map((part) => -windowEnd(0, part)) : null
-  return { window, input, members, numbers, tally, extremes, sums, squares, partEnds }
+  return { window, input, members, folded, tally, long, extremes, sums, squares, partEnds }
+}
+
+/** Windows over one input that end at one moment, whatever T; or a group that shares nothing. */
+interface Chain {
+  /** What the folds of all of them are asked for; null where none is. */
+  readonly plan: FoldPlan | null
+  /** By their begin, the latest first, as of the T at hand. */
+  readonly groups: Group[]
+}
+
+function chainsOf(groups: readonly Group[], { windows }: ViewPlan): Chain[] {
+  const chains = new Map<string, Group[]>()
+  for (const group of groups) {
+    const window = windows[group.window] as WindowDefinition
+    const alone = !group.folded || group.partEnds !== null || (window.kind === 'tumbling' && window.take === 'last')
+    const endsBeforeMs = window.kind === 'sliding' ? (window.endsBeforeMs ?? 0) : 0
+    const key = alone ? `${group.window}/${group.input}` : `-${endsBeforeMs}/${group.input}`
+    const chain = chains.get(key) ?? []
+    chains.set(key, chain)
+    chain.push(group)
+  }
+  return [...chains.values()].map((members): Chain => {
+    const first = members[0] as Group
+    const { input, tally, long } = first
+    const wants = (what: 'extremes' | 'sums' | 'squares'): boolean => members.some((group) => group[what])
+    const plan = { input, tally, long, extremes: wants('extremes'), sums: wants('sums'), squares: wants('squares') }
+    return { plan: first.folded ? plan : null, groups: members }
+  })
 }
 
 /** A count of all events joins a fold over its window that is made anyway. */
-function joined(groups: readonly Group[], plan: ViewPlan): Group[] {
-  const hosts = groups.filter(({ input, numbers, partEnds }) => {
-    // Not int32: of very many, no fold is made.
-    return numbers === 'fold' && partEnds === null && input >= 0 && plan.inputs[input]?.type !== 'int32'
-  })
+function joined(groups: readonly Group[]): Group[] {
+  const hosts = groups.filter(({ input, folded, partEnds }) => folded && partEnds === null && input >= 0)
   const guests = new Map<Group, Group>()
   for (const group of groups) {
     const host = group.input < 0 ? hosts.find(({ window }) => window === group.window) : undefined
@@ -357,74 +360,6 @@ function joined(groups: readonly Group[], plan: ViewPlan): Group[] {
       const joining = [...guests].flatMap(([guest, host]) => (host === group ? guest.members : []))
       return joining.length === 0 ? group : { ...group, members: [...group.members, ...joining] }
     })
-}
-
-function put(builder: ColumnBuilder, row: number, value: Finished): void {
-  if (value === null) builder.setStatus(row, Status.NULL)
-  else if (value === overflow) builder.setStatus(row, Status.OVERFLOW)
-  else if (typeof value === 'object') builder.setList(row, value)
-  else builder.setValue(row, value)
-}
-
-function tallyValue({ function: name, divisor = 'sample' }: AggregationDefinition, tally: Tally): Finished {
-  const { n, sum, squaresHi, squaresLo } = tally
-  switch (name) {
-    case 'min':
-      return n === 0 ? null : tally.min
-    case 'max':
-      return n === 0 ? null : tally.max
-    case 'sum':
-      return n === 0 ? null : sum
-    case 'mean':
-      return meanOfIntegers(n, sum)
-    default:
-      return (name === 'variance' ? varianceOfIntegers : stddevOfIntegers)(n, sum, squaresHi, squaresLo, divisor)
-  }
-}
-
-function floatValue(
-  { function: name, divisor = 'sample' }: AggregationDefinition,
-  moments: FloatMoments,
-  extremes: Extremes,
-): Finished {
-  switch (name) {
-    case 'min':
-      return extremes.n === 0 ? null : extremes.min
-    case 'max':
-      return extremes.n === 0 ? null : extremes.max
-    case 'sum':
-      return moments.sum()
-    case 'mean':
-      return moments.mean()
-    case 'variance':
-      return moments.variance(divisor)
-    default:
-      return moments.stddev(divisor)
-  }
-}
-
-function bigValue(
-  { function: name, divisor = 'sample' }: AggregationDefinition,
-  { n, sum, squares, min, max }: BigTally,
-  { type, scale = 0 }: InputPlan,
-): Finished {
-  const decimal = type === 'decimal'
-  const own = (value: bigint): Scalar => (type === 'int64' || decimal ? value : Number(value))
-  switch (name) {
-    case 'min':
-      return n === 0 ? null : own(min)
-    case 'max':
-      return n === 0 ? null : own(max)
-    case 'sum':
-      if (n === 0) return null
-      if (decimal) return sum > unscaledMax || sum < -unscaledMax ? overflow : sum
-      return sum > int64Max || sum < -int64Max - 1n ? overflow : sum
-    case 'mean':
-      return decimal ? meanOfDecimals(n, sum, scale) : meanOfBigIntegers(n, sum)
-    default:
-      if (decimal) return (name === 'variance' ? varianceOfDecimals : stddevOfDecimals)(n, sum, squares, scale, divisor)
-      return (name === 'variance' ? varianceOfBigIntegers : stddevOfBigIntegers)(n, sum, squares, divisor)
-  }
 }
 
 const isCount = (feature: FeaturePlan): boolean =>

@@ -9,11 +9,12 @@ import {
   varianceOfBigIntegers,
   varianceOfIntegers,
 } from '../number/integer-moments.ts'
-import { meanOfDecimals, stddevOfDecimals, unscaledMax, varianceOfDecimals } from '../number/decimal.ts'
+import { meanOfDecimals, powerOfTen, stddevOfDecimals, unscaledMax, varianceOfDecimals } from '../number/decimal.ts'
 import type { ColumnBuilder } from './column-builder.ts'
 import { Status } from './feature-column.ts'
 import type { InputPlan } from './plan.ts'
 import type { FloatMoments } from './state/float-moments.ts'
+import type { LongTally } from './state/long-tally.ts'
 import type { Extremes, Tally } from './state/tally.ts'
 
 export const overflow = Symbol('OVERFLOW')
@@ -32,7 +33,8 @@ export interface BigTally {
 const int64Max = 2n ** 63n - 1n
 
 export function putFinished(builder: ColumnBuilder, row: number, value: Finished): void {
-  if (value === null) builder.setStatus(row, Status.NULL)
+  if (typeof value === 'number') builder.setNumber(row, value)
+  else if (value === null) builder.setStatus(row, Status.NULL)
   else if (value === overflow) builder.setStatus(row, Status.OVERFLOW)
   else if (typeof value === 'object') builder.setList(row, value)
   else builder.setValue(row, value)
@@ -40,21 +42,28 @@ export function putFinished(builder: ColumnBuilder, row: number, value: Finished
 
 export function tallyValue({ function: name, divisor = 'sample' }: AggregationDefinition, tally: Tally): Finished {
   const { n, sum, squaresHi, squaresLo } = tally
+  if (name === 'count') return n
+  if (n === 0) return null
   switch (name) {
-    case 'count':
-      return n
     case 'share':
-      return n === 0 ? null : sum / n
+      return sum / n
     case 'min':
-      return n === 0 ? null : tally.min
+      return tally.min
     case 'max':
-      return n === 0 ? null : tally.max
+      return tally.max
     case 'sum':
-      return n === 0 ? null : sum
+      return tally.plain ? sum : tally.bigSum()
     case 'mean':
-      return meanOfIntegers(n, sum)
+      return tally.plain ? meanOfIntegers(n, sum) : meanOfBigIntegers(n, tally.bigSum())
     default:
-      return (name === 'variance' ? varianceOfIntegers : stddevOfIntegers)(n, sum, squaresHi, squaresLo, divisor)
+      if (tally.plain)
+        return (name === 'variance' ? varianceOfIntegers : stddevOfIntegers)(n, sum, squaresHi, squaresLo, divisor)
+      return (name === 'variance' ? varianceOfBigIntegers : stddevOfBigIntegers)(
+        n,
+        tally.bigSum(),
+        tally.bigSquares(),
+        divisor,
+      )
   }
 }
 
@@ -78,6 +87,50 @@ export function floatValue(
       return moments.stddev(divisor)
   }
 }
+
+export function longValue(
+  { function: name, divisor = 'sample' }: AggregationDefinition,
+  tally: LongTally,
+  { type, scale = 0 }: InputPlan,
+): Finished {
+  const { n } = tally
+  if (n === 0) return null
+  const decimal = type === 'decimal'
+  switch (name) {
+    case 'min':
+      return tally.min()
+    case 'max':
+      return tally.max()
+    case 'sum': {
+      const small = tally.sum()
+      if (small === small) return decimal ? BigInt(small) : small
+      const sum = tally.bigSum()
+      if (decimal) return sum > unscaledMax || sum < -unscaledMax ? overflow : sum
+      return sum > int64Max || sum < -int64Max - 1n ? overflow : sum
+    }
+    case 'mean': {
+      const small = tally.sum()
+      if (small === small) return meanOfIntegers(n, small, Number(powerOfTen(scale)))
+      return decimal ? meanOfDecimals(n, tally.bigSum(), scale) : meanOfBigIntegers(n, tally.bigSum())
+    }
+    default: {
+      const [sum, squares] = [tally.sum(), tally.squares()]
+      if (sum === sum && squares === squares && scale <= plainScaleMax) {
+        const finish = name === 'variance' ? varianceOfIntegers : stddevOfIntegers
+        return finish(n, sum, 0, squares, divisor, Number(powerOfTen(2 * scale)))
+      }
+      if (decimal) {
+        const finish = name === 'variance' ? varianceOfDecimals : stddevOfDecimals
+        return finish(n, tally.bigSum(), tally.bigSquares(), scale, divisor)
+      }
+      const finish = name === 'variance' ? varianceOfBigIntegers : stddevOfBigIntegers
+      return finish(n, tally.bigSum(), tally.bigSquares(), divisor)
+    }
+  }
+}
+
+/** 100 to this power is a double, exactly. */
+const plainScaleMax = 11
 
 export function bigValue(
   { function: name, divisor = 'sample' }: AggregationDefinition,

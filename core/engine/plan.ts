@@ -22,8 +22,10 @@ export interface InputPlan {
   readonly scale?: number
   /** Null may stand there: all but a field that is never null, of events that are never corrected. */
   readonly nullable: boolean
-  /** Some function needs Σx and Σx². */
+  /** Some function needs Σx. */
   readonly moments: boolean
+  /** Some function needs Σx². */
+  readonly squares: boolean
   readonly extremes: boolean
 }
 
@@ -68,7 +70,7 @@ export interface ViewPlan {
   readonly corrected: boolean
   readonly layout: RecordLayout
   readonly summary: SummaryLayout
-  /** Of 32 runs together. */
+  /** Of 32 runs together, and of 32 nodes. */
   readonly node: SummaryLayout
   readonly split: RowSplit
   /** Null where all events are kept one by one (tiles.ts). */
@@ -118,11 +120,13 @@ export function planView(
             ...itemTypeOf(expression, stream.fields),
             nullable: corrected || where !== null || !isNeverNull(expression, stream.fields),
             moments: false,
+            squares: false,
             extremes: false,
           }) - 1
       }
       const plan = inputs[input] as (typeof inputs)[number]
       plan.moments ||= ['sum', 'mean', 'variance', 'stddev', 'share'].includes(aggregation.function)
+      plan.squares ||= aggregation.function === 'variance' || aggregation.function === 'stddev'
       plan.extremes ||= aggregation.function === 'min' || aggregation.function === 'max'
     }
     const reference = { view: name, feature: definition.name }

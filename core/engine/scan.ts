@@ -190,36 +190,3 @@ export function distinctItems(
   })
   return distinct
 }
-
-/** Sums and extremes of integers beyond what doubles carry, and of unscaled decimals; of int32 where there are too many for a tally. */
-export interface BigTally {
-  n: number
-  sum: bigint
-  squares: bigint
-  min: bigint
-  max: bigint
-}
-
-export function tallyBigIntegers(
-  state: ViewState,
-  entity: number,
-  input: number,
-  lo: number,
-  hi: number,
-  knownAsOfMs: number,
-): BigTally {
-  const store = state.events
-  const tally: BigTally = { n: 0, sum: 0n, squares: 0n, min: 0n, max: 0n }
-  forRuns(store, entity, lo, hi, (run, from, to) => {
-    const found = present(store, input, liveRecords(store, run, from, to, knownAsOfMs))
-    for (let index = 0; index < found; index++) {
-      const value = BigInt(itemOf(state, input, live[index] as number) as number | bigint)
-      tally.min = tally.n === 0 || value < tally.min ? value : tally.min
-      tally.max = tally.n === 0 || value > tally.max ? value : tally.max
-      tally.n++
-      tally.sum += value
-      tally.squares += value * value
-    }
-  })
-  return tally
-}

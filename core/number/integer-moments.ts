@@ -11,23 +11,24 @@ import { roundRational, roundSqrtRational } from './rational.ts'
  * Source: J.-M. Muller et al., "Handbook of Floating-Point Arithmetic" (2018), chapters 4 and 5.
  */
 const integerMax = 2 ** 53
-/** n (n - 1) and n² stay exact below this count. */
-const countMax = 94_906_265
 /** Bound of the relative error of a correction: a few roundings of 2^-53 each. */
 const correctionError = 2 ** -44
 /** Bound, relative to the answer, of what the first-order correction leaves out. */
 const remainderError = 2 ** -94
 
-/** RN(Σx / n); `sum` exact, below 2^53 in magnitude; null for n = 0. */
-export function meanOfIntegers(n: number, sum: number): number | null {
-  return n === 0 ? null : sum / n + 0
+/** RN(Σx / (n unit)); `sum` exact, below 2^53 in magnitude; null for n = 0. `unit` as of `varianceOfIntegers`. */
+export function meanOfIntegers(n: number, sum: number, unit = 1): number | null {
+  if (n === 0) return null
+  const denominator = n * unit
+  return denominator <= integerMax ? sum / denominator + 0 : roundRational(BigInt(sum), BigInt(n) * BigInt(unit))
 }
 
 /**
  * RN of the variance of n integers.
  *
  * `sum` is Σx, exact, below 2^53 in magnitude; Σx² = sumSquaresHi * 2^32 + sumSquaresLo, exact, 0 <= sumSquaresLo < 2^32
- * (or any exact pair of integers). Null for n < 2 (sample), n < 1 (population).
+ * (or any exact pair of integers). Null for n < 2 (sample), n < 1 (population). `unit`: by what the variance is divided as
+ * well, an integer that doubles carry; of decimals 100^scale.
  */
 export function varianceOfIntegers(
   n: number,
@@ -35,14 +36,16 @@ export function varianceOfIntegers(
   sumSquaresHi: number,
   sumSquaresLo: number,
   kind: VarianceKind,
+  unit = 1,
 ): number | null {
   if (n < (kind === 'sample' ? 2 : 1)) return null
   const squares = sumSquaresHi * 2 ** 32 + sumSquaresLo
-  const denominator = n * (kind === 'sample' ? n - 1 : n)
+  const denominator = n * (kind === 'sample' ? n - 1 : n) * unit
   const a = n * squares
   const b = sum * sum
-  if (a < integerMax && b < integerMax) return (a - b) / denominator
-  if (squares < integerMax && n < countMax) {
+  const exact = denominator <= integerMax
+  if (exact && a < integerMax && b < integerMax) return (a - b) / denominator
+  if (exact && squares < integerMax) {
     numerator(n, squares, sum)
     const first = high / denominator
     const correction = (residual(high, first, denominator) + low) / denominator
@@ -50,7 +53,7 @@ export function varianceOfIntegers(
     const rounded = first + (correction - margin)
     if (rounded === first + (correction + margin)) return rounded
   }
-  return varianceOfBigIntegers(n, BigInt(sum), squaresOf(sumSquaresHi, sumSquaresLo), kind)
+  return varianceOfBigIntegers(n, BigInt(sum), squaresOf(sumSquaresHi, sumSquaresLo), kind, BigInt(unit))
 }
 
 /** RN of the root of the exact variance; arguments as in `varianceOfIntegers`. Not the root of the rounded variance. */
@@ -60,11 +63,12 @@ export function stddevOfIntegers(
   sumSquaresHi: number,
   sumSquaresLo: number,
   kind: VarianceKind,
+  unit = 1,
 ): number | null {
   if (n < (kind === 'sample' ? 2 : 1)) return null
   const squares = sumSquaresHi * 2 ** 32 + sumSquaresLo
-  if (squares < integerMax && n < countMax) {
-    const denominator = n * (kind === 'sample' ? n - 1 : n)
+  const denominator = n * (kind === 'sample' ? n - 1 : n) * unit
+  if (denominator <= integerMax && squares < integerMax) {
     numerator(n, squares, sum)
     if (high === 0) return 0
     const first = Math.sqrt(high / denominator)
@@ -77,21 +81,33 @@ export function stddevOfIntegers(
     const rounded = first + (correction - margin)
     if (rounded === first + (correction + margin)) return rounded
   }
-  return stddevOfBigIntegers(n, BigInt(sum), squaresOf(sumSquaresHi, sumSquaresLo), kind)
+  return stddevOfBigIntegers(n, BigInt(sum), squaresOf(sumSquaresHi, sumSquaresLo), kind, BigInt(unit))
 }
 
 /** The plain twin of `varianceOfIntegers`, for integers of any size. */
-export function varianceOfBigIntegers(n: number, sum: bigint, sumSquares: bigint, kind: VarianceKind): number | null {
+export function varianceOfBigIntegers(
+  n: number,
+  sum: bigint,
+  sumSquares: bigint,
+  kind: VarianceKind,
+  unit = 1n,
+): number | null {
   if (n < (kind === 'sample' ? 2 : 1)) return null
   const count = BigInt(n)
-  return roundRational(count * sumSquares - sum * sum, count * (kind === 'sample' ? count - 1n : count))
+  return roundRational(count * sumSquares - sum * sum, count * (kind === 'sample' ? count - 1n : count) * unit)
 }
 
 /** The plain twin of `stddevOfIntegers`, for integers of any size. */
-export function stddevOfBigIntegers(n: number, sum: bigint, sumSquares: bigint, kind: VarianceKind): number | null {
+export function stddevOfBigIntegers(
+  n: number,
+  sum: bigint,
+  sumSquares: bigint,
+  kind: VarianceKind,
+  unit = 1n,
+): number | null {
   if (n < (kind === 'sample' ? 2 : 1)) return null
   const count = BigInt(n)
-  return roundSqrtRational(count * sumSquares - sum * sum, count * (kind === 'sample' ? count - 1n : count))
+  return roundSqrtRational(count * sumSquares - sum * sum, count * (kind === 'sample' ? count - 1n : count) * unit)
 }
 
 /** RN(Σx / n) for a sum of any size. */

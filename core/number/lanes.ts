@@ -123,6 +123,88 @@ function addSquare(lanes: Float64Array, grid: LaneGrid, x: number): number {
   return square
 }
 
+/** What `sumRun` and `sumRunPlain` found: the words of a run. */
+const run = new Float64Array(runLaneWords)
+
+/**
+ * `RunLanes` over `values[0, count)`, at most 64, with the lanes in registers: its words are left in `run`; false, and nothing
+ * is, for a run that is wide.
+ */
+function sumRun(values: Float64Array, count: number, grid: LaneGrid): boolean {
+  const { s0, s1, q0, q1, q2 } = grid
+  let sum0 = 0
+  let sum1 = 0
+  let square0 = 0
+  let square1 = 0
+  let square2 = 0
+  let square3 = 0
+  let residue = 0
+  let energy = 0
+  for (let index = 0; index < count; index++) {
+    const x = values[index] as number
+    const high0 = x + s0 - s0
+    const rest = x - high0
+    const high1 = rest + s1 - s1
+    sum0 += high0
+    sum1 += high1
+    residue += Math.abs(rest - high1)
+    // As in addSquare.
+    const square = x * x
+    const scaled = x * 134217729
+    const high = scaled - (scaled - x)
+    const low = x - high
+    const tail = high * high - square + 2 * high * low + low * low
+    const piece0 = square + q0 - q0
+    const rest0 = square - piece0
+    const piece1 = rest0 + q1 - q1
+    const rest1 = rest0 - piece1
+    const piece2 = rest1 + q2 - q2
+    const tail1 = tail + q1 - q1
+    const tailRest = tail - tail1
+    const tail2 = tailRest + q2 - q2
+    square0 += piece0
+    square1 += piece1 + tail1
+    square2 += piece2 + tail2
+    square3 += rest1 - piece2 + (tailRest - tail2)
+    energy += square
+  }
+  if (!(residue === 0 && energy < grid.energyMax)) return false
+  run[S0] = sum0
+  run[S1] = sum1
+  run[Q0] = square0
+  run[Q1] = square1
+  run[Q2] = square2
+  run[Q3] = square3
+  lift(run, S0, S1, s0)
+  lift(run, Q2, Q3, q2)
+  lift(run, Q1, Q2, q1)
+  lift(run, Q0, Q1, q0)
+  return true
+}
+
+/** As sumRun, of sums alone. */
+function sumRunPlain(values: Float64Array, count: number, { s0, s1, reachMax }: LaneGrid): boolean {
+  let sum0 = 0
+  let sum1 = 0
+  let residue = 0
+  let reach = 0
+  for (let index = 0; index < count; index++) {
+    const x = values[index] as number
+    const high0 = x + s0 - s0
+    const rest = x - high0
+    const high1 = rest + s1 - s1
+    sum0 += high0
+    sum1 += high1
+    residue += Math.abs(rest - high1)
+    reach += Math.abs(x)
+  }
+  if (!(residue === 0 && reach < reachMax)) return false
+  run[S0] = sum0
+  run[S1] = sum1
+  lift(run, S0, S1, s0)
+  return true
+}
+
 /**
  * Summarises a run: `reset`, up to 64 times `add`, then `store`.
  *
@@ -173,6 +255,12 @@ export class RunLanes {
     checks[0] = (checks[0] as number) + Math.abs(rest - piece1)
     checks[2] = (checks[2] as number) + Math.abs(x)
     this.#count++
+  }
+
+  /** `reset`, `add` of each of `values[0, count)`, at most 64, and `store`, in half the time. */
+  storeAll(values: Float64Array, count: number, to: Float64Array, at: number): void {
+    if (!sumRun(values, count, this.#grid)) return markWide(to, at, runLaneWords)
+    for (let word = 0; word < runLaneWords; word++) to[at + word] = run[word] as number
   }
 
   /** Whether what was added is no summary: a value outside of the domain, or more than 64 of them. */
@@ -263,31 +351,31 @@ export class LaneTotal {
   }
 
   /**
-   * Adds up to `count` runs, `stride` words apart, with the lanes in registers: the number added, which is less
-   * than `count` where the next one is wide.
+   * Adds the runs stored at `offsets[first, end)` plus `shift`, with the lanes in registers: the index of the first that is
+   * wide, `end` where none is.
    */
-  mergeRuns(from: Float64Array, at: number, stride: number, count: number): number {
+  mergeRuns(from: Float64Array, offsets: Int32Array, shift: number, first: number, end: number): number {
     const lanes = this.#lanes
-    let merged = 0
-    while (merged < count) {
-      const end = Math.min(count, merged + mergesMax - this.#merges)
-      const begin = merged
+    let next = first
+    while (next < end) {
+      const stop = Math.min(end, next + mergesMax - this.#merges)
+      const begin = next
       let s0 = lanes[S0] as number
       let s1 = lanes[S1] as number
       let q0 = lanes[Q0] as number
       let q1 = lanes[Q1] as number
       let q2 = lanes[Q2] as number
       let q3 = lanes[Q3] as number
-      for (; merged < end; merged++) {
-        const first = from[at] as number
-        if (first !== first) break
-        s0 += first
+      for (; next < stop; next++) {
+        const at = (offsets[next] as number) + shift
+        const top = from[at] as number
+        if (top !== top) break
+        s0 += top
         s1 += from[at + S1] as number
         q0 += from[at + Q0] as number
         q1 += from[at + Q1] as number
         q2 += from[at + Q2] as number
         q3 += from[at + Q3] as number
-        at += stride
       }
       lanes[S0] = s0
       lanes[S1] = s1
@@ -295,11 +383,52 @@ export class LaneTotal {
       lanes[Q1] = q1
       lanes[Q2] = q2
       lanes[Q3] = q3
-      this.#merges += merged - begin
+      this.#merges += next - begin
       if (this.#merges === mergesMax) this.#carry()
-      if (merged < end) break
+      if (next < stop) break
     }
-    return merged
+    return next
+  }
+
+  /** As mergeRuns, of totals. */
+  mergeTotals(from: Float64Array, offsets: Int32Array, shift: number, first: number, end: number): number {
+    const reached = this.mergeRuns(from, offsets, shift, first, end)
+    const lanes = this.#lanes
+    let sC = lanes[SC] as number
+    let qC = lanes[QC] as number
+    for (let index = first; index < reached; index++) {
+      const at = (offsets[index] as number) + shift
+      sC += from[at + SC] as number
+      qC += from[at + QC] as number
+    }
+    lanes[SC] = sC
+    lanes[QC] = qC
+    return reached
+  }
+
+  /** Adds `values[0, count)`, at most 64, to sum and squares; false, and nothing is added, if a run of them would be wide. */
+  addValues(values: Float64Array, count: number): boolean {
+    return sumRun(values, count, this.#grid) && this.mergeRun(run, 0)
+  }
+
+  /** Takes `values[0, count)`, at most 64, from sum and squares; false, and nothing is taken, if a run of them would be wide. */
+  subtractValues(values: Float64Array, count: number): boolean {
+    if (!sumRun(values, count, this.#grid)) return false
+    for (let word = 0; word < runLaneWords; word++) run[word] = -(run[word] as number)
+    return this.mergeRun(run, 0)
+  }
+
+  /** As addValues, to the sum alone. */
+  addSumValues(values: Float64Array, count: number): boolean {
+    return sumRunPlain(values, count, this.#grid) && this.mergeSum(run, 0)
+  }
+
+  /** Makes this one what another of the same anchor is. */
+  copy(other: LaneTotal): void {
+    const lanes = this.#lanes
+    const from = other.#lanes
+    for (let word = 0; word < totalLaneWords; word++) lanes[word] = from[word] as number
+    this.#merges = other.#merges
   }
 
   /** Adds a run of `storeSum`; false, and nothing is added, if it is wide. */

@@ -1,7 +1,7 @@
 import { windowReachMs } from '../asof/visible.ts'
 import { durationText } from '../definition/format.ts'
 import type { FeatureDefinition, WindowDefinition } from '../definition/types.ts'
-import type { InputPlan, ViewPlan } from '../engine/plan.ts'
+import type { ViewPlan } from '../engine/plan.ts'
 import type { ScalarType } from '../event/types.ts'
 import { dayMs, hourMs, minuteMs } from '../time/time.ts'
 
@@ -189,7 +189,7 @@ function heldOf(plan: ViewPlan, events: number, entities: number, tiles = 0): He
   }
 }
 
-/** Functions that a run's summary answers; of int64 they are taken from the events. */
+/** Functions that a run's summary answers. */
 const merged: ReadonlySet<string> = new Set(['count', 'sum', 'mean', 'variance', 'stddev', 'share', 'min', 'max'])
 const nearest: ReadonlySet<string> = new Set(['first', 'last', 'lastN'])
 
@@ -203,16 +203,12 @@ function readStepsOf(plan: ViewPlan, sample: ViewSample): number {
     const key = `${window}/${input}/${nearest.has(aggregation.function) ? 'nearest' : ''}`
     const own = nearest.has(aggregation.function)
       ? Math.min(events, aggregation.n ?? 1)
-      : input < 0 || (merged.has(aggregation.function) && answeredByRuns(plan.inputs[input]))
+      : merged.has(aggregation.function)
         ? runs
         : events
     steps.set(key, Math.max(own, steps.get(key) ?? 0))
   }
   return [...steps.values()].reduce((sum, own) => sum + own, 0)
-}
-
-function answeredByRuns(input: InputPlan | undefined): boolean {
-  return input !== undefined && input.type !== 'int64'
 }
 
 function eventsIn(window: WindowDefinition, { view }: ViewPlan, { hottestEvents, spanMs }: ViewSample): number {

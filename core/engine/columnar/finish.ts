@@ -269,8 +269,11 @@ export class ColumnarFinisher {
     const live = this.#liveTally(group.input, prefix.values, first, last)
     tally.n += live.n
     tally.sum += live.sum
+    tally.sumOver += live.sumOver
     tally.squaresHi += live.squaresHi
     tally.squaresLo += live.squaresLo
+    tally.squaresOver += live.squaresOver
+    tally.carry()
     if (live.min < tally.min) tally.min = live.min
     if (live.max > tally.max) tally.max = live.max
   }

@@ -17,6 +17,7 @@ const wordMax = 2 ** 32
 const laneBlock = 8
 /** | n | total | */
 const blockWords = 1 + totalLaneWords
+const firstOnly = Int32Array.of(0)
 
 const roomFor = (count: number): number => Math.ceil(count * 1.5) + 1
 
@@ -106,7 +107,7 @@ export class InputPrefix {
     // Lanes are multiples of their grids, each at most half a grid of the lane above: differences are exact.
     for (let word = 0; word < blockWords; word++)
       between[word] = (lanes[atLast + word] as number) - (lanes[atFirst + word] as number)
-    moments.mergeNode(between, 0)
+    moments.mergeAll(between, firstOnly, 0, 0, 1, true)
     this.#addEach(moments, from, first * laneBlock)
     this.#addEach(moments, last * laneBlock, to)
   }

@@ -42,6 +42,17 @@ export class FloatMoments {
     this.#drained = false
   }
 
+  /** Makes this one what another is. */
+  copy(other: FloatMoments): void {
+    this.reset(other.#squared, other.#anchor)
+    this.n = other.n
+    this.#lanes.copy(other.#lanes)
+    if (!other.#wide) return
+    this.#wide = true
+    this.#sum.merge(other.#sum)
+    if (this.#squared) this.#squares.merge(other.#squares)
+  }
+
   add(value: number): void {
     this.n++
     if (this.#squared ? this.#lanes.addValue(value) : this.#lanes.addSumValue(value)) return
@@ -50,19 +61,42 @@ export class FloatMoments {
     if (this.#squared) this.#squares.add(value)
   }
 
-  /** Takes a run by its lanes, `| n | lanes |`; false when they do not hold it, and its events must be added one by one. */
-  mergeRun(summaries: Float64Array, at: number): boolean {
-    if (!(this.#squared ? this.#lanes.mergeRun(summaries, at + 1) : this.#lanes.mergeSum(summaries, at + 1)))
-      return false
-    this.n += summaries[at] as number
+  /** Adds `values[0, count)`, at most 64. */
+  addAll(values: Float64Array, count: number): void {
+    const lanes = this.#lanes
+    if (this.#squared ? lanes.addValues(values, count) : lanes.addSumValues(values, count)) this.n += count
+    else for (let index = 0; index < count; index++) this.add(values[index] as number)
+  }
+
+  /** Takes the run of a summary `| n | lanes |` without its `values[0, count)`; false, and nothing is, where lanes do not hold it. */
+  mergeWithout(summaries: Float64Array, at: number, values: Float64Array, count: number): boolean {
+    const lanes = this.#lanes
+    if (Number.isNaN(summaries[at + 1]) || !lanes.subtractValues(values, count)) return false
+    lanes.mergeRun(summaries, at + 1)
+    this.n += (summaries[at] as number) - count
     return true
   }
 
-  /** As mergeRun, of a node: `| n | total |`, NaN where one of its runs is wide. */
-  mergeNode(summaries: Float64Array, at: number): boolean {
-    if (!this.#lanes.mergeTotal(summaries, at + 1)) return false
-    this.n += summaries[at] as number
-    return true
+  /**
+   * Takes summaries `| n | lanes |` of runs, or of nodes, at `offsets[first, end)` plus `shift`: the index of the first whose
+   * lanes do not hold it, so that its events must be added; `end` where there is none.
+   */
+  mergeAll(
+    summaries: Float64Array,
+    offsets: Int32Array,
+    shift: number,
+    first: number,
+    end: number,
+    nodes: boolean,
+  ): number {
+    const lanes = this.#lanes
+    const reached = nodes
+      ? lanes.mergeTotals(summaries, offsets, shift + 1, first, end)
+      : lanes.mergeRuns(summaries, offsets, shift + 1, first, end)
+    let { n } = this
+    for (let index = first; index < reached; index++) n += summaries[(offsets[index] as number) + shift] as number
+    this.n = n
+    return reached
   }
 
   /** Takes `n` values by their exact sums, as ExactSum and ExactSquares store them; `squaresAt` is read where asked for. */

@@ -1,6 +1,7 @@
 import { laneAnchor, RunLanes } from '../../number/lanes.ts'
-import { runLength, runShift, type EventStore } from './event-store.ts'
-import { addExtremes, addIntegers, live, standingRecords } from './live.ts'
+import { runLength, runShift } from './event-store.ts'
+import { addExtremes, addIntegers, copyValues, standingRecords, values } from './live.ts'
+import { LongTally } from './long-tally.ts'
 import { newestKnownAt, standingAt } from './summary-layout.ts'
 import { Extremes, Tally } from './tally.ts'
 import type { ViewState } from './view-state.ts'
@@ -12,7 +13,7 @@ const tally = new Tally()
 const extremes = new Extremes()
 /** By anchor: a few, since the values of a column lie together. */
 const runLanes = new Map<number, RunLanes>()
-const values = new Float64Array(runLength)
+const long = new LongTally()
 
 /** The summary of a run, made now if the run changed since; -1 for a run that is too short to have one. */
 export function ensureSummary(state: ViewState, run: number): number {
@@ -26,12 +27,13 @@ export function ensureSummary(state: ViewState, run: number): number {
     newest = Math.max(newest, store.newestKnownOf(run, place))
   store.summaries[at + newestKnownAt] = newest
   store.summaries[at + standingAt] = standingRecords(store, run, -1)
-  const { tallies, extremes: extremesAt, lanes } = state.plan.summary
+  const { tallies, extremes: extremesAt, lanes, longs, longLayouts } = state.plan.summary
   for (let input = 0; input < tallies.length; input++) {
     const tallyAt = tallies[input] as number
     const extremeAt = extremesAt[input] as number
     const lanesAt = lanes[input] as number
-    if (tallyAt < 0 && extremeAt < 0 && lanesAt < 0) continue
+    const longLayout = longLayouts[input] ?? null
+    if (tallyAt < 0 && extremeAt < 0 && lanesAt < 0 && longLayout === null) continue
     const found = standingRecords(store, run, input)
     if (tallyAt >= 0) {
       tally.reset()
@@ -44,6 +46,11 @@ export function ensureSummary(state: ViewState, run: number): number {
       extremes.store(store.summaries, at + extremeAt)
     }
     if (lanesAt >= 0) storeLanes(state, input, found, at + lanesAt)
+    if (longLayout !== null) {
+      long.reset()
+      long.addLive(store, input, found, longLayout.squares >= 0)
+      long.store(store.summaries, at + (longs[input] as number), longLayout)
+    }
   }
   return summary
 }
@@ -75,14 +82,6 @@ function storeLanes(state: ViewState, input: number, found: number, at: number):
   const anchor = (state.anchors[input] ??= laneAnchor(values, 0, 1, found))
   let lanes = runLanes.get(anchor)
   if (lanes === undefined) runLanes.set(anchor, (lanes = new RunLanes(anchor)))
-  lanes.reset()
-  for (let index = 0; index < found; index++) lanes.add(values[index] as number)
   store.summaries[at] = found
-  lanes.store(store.summaries, at + 1)
-}
-
-function copyValues({ floats, layout }: EventStore, input: number, found: number): void {
-  const at = layout.inputs[input] as number
-  const half = layout.stride >> 1
-  for (let index = 0; index < found; index++) values[index] = floats[(live[index] as number) * half + at] as number
+  lanes.storeAll(values, found, store.summaries, at + 1)
 }

@@ -2,6 +2,7 @@ import type { Interner } from '../interner.ts'
 import { newTables } from '../interner.ts'
 import type { ViewPlan } from '../plan.ts'
 import { EventStore, type StoreSize } from './event-store.ts'
+import type { Nodes } from './nodes.ts'
 import type { Tiles } from './tiles.ts'
 
 /** The events of some entities of a view, and the strings that their inputs are codes of. */
@@ -14,7 +15,7 @@ export class ViewState {
   readonly anchors: (number | null)[]
 
   /** Nodes of entities that have many runs (nodes.ts). */
-  readonly nodes = new Map<number, Float64Array>()
+  readonly nodes = new Map<number, Nodes>()
 
   /** Of entities that have any (tiles.ts). */
   readonly #tiles = new Map<number, Tiles>()

@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
+import { meanOfDecimals, stddevOfDecimals, varianceOfDecimals } from '../../../core/number/decimal.ts'
 import {
   meanOfBigIntegers,
   meanOfIntegers,
@@ -9,7 +10,7 @@ import {
   varianceOfIntegers,
 } from '../../../core/number/integer-moments.ts'
 
-const runs = { numRuns: 5000 }
+const runs = { numRuns: 2000 }
 const kind = fc.constantFrom('sample' as const, 'population' as const)
 const int32 = fc.oneof(
   fc.integer(),
@@ -24,6 +25,12 @@ function check(n: number, sum: bigint, squares: bigint, of: 'sample' | 'populati
   expect(varianceOfIntegers(n, Number(sum), hi, lo, of)).toBe(varianceOfBigIntegers(n, sum, squares, of))
   expect(stddevOfIntegers(n, Number(sum), hi, lo, of)).toBe(stddevOfBigIntegers(n, sum, squares, of))
   expect(meanOfIntegers(n, Number(sum))).toBe(meanOfBigIntegers(n, sum))
+  for (const scale of [1, 2, 5, 9, 11]) {
+    const unit = 10 ** (2 * scale)
+    expect(varianceOfIntegers(n, Number(sum), hi, lo, of, unit)).toBe(varianceOfDecimals(n, sum, squares, scale, of))
+    expect(stddevOfIntegers(n, Number(sum), hi, lo, of, unit)).toBe(stddevOfDecimals(n, sum, squares, scale, of))
+    expect(meanOfIntegers(n, Number(sum), 10 ** scale)).toBe(meanOfDecimals(n, sum, scale))
+  }
 }
 
 test('moments of int32 values equal the exact ones', () => {

@@ -199,6 +199,7 @@ test('runs merged many at a time are those merged one by one, up to the first wi
     fc.property(history, fc.integer({ min: 0, max: 40 }), (parts, before) => {
       const stride = runLaneWords + 2
       const words = new Float64Array(parts.length * stride + 3).fill(-1)
+      const offsets = Int32Array.from(parts, (_, index) => index * stride)
       parts.forEach(([values, kind], index) => {
         lanesOf(kind === 0 ? [...values, 2 ** 28] : values, 0).store(words, 3 + index * stride)
       })
@@ -206,7 +207,7 @@ test('runs merged many at a time are those merged one by one, up to the first wi
       const merged = Array.from({ length: before }, () => 0.5)
       for (const x of merged) for (const total of [one, many]) total.addValue(x)
       for (let index = 0; index < parts.length;) {
-        const reached = index + many.mergeRuns(words, 3 + index * stride, stride, parts.length - index)
+        const reached = many.mergeRuns(words, offsets, 3, index, parts.length)
         for (; index < reached; index++) {
           expect(one.mergeRun(words, 3 + index * stride)).toBe(true)
           merged.push(...(parts[index]?.[0] ?? []))
@@ -220,6 +221,74 @@ test('runs merged many at a time are those merged one by one, up to the first wi
       expectSame(many, merged)
     }),
     { numRuns: 500 },
+  )
+})
+
+test('totals merged many at a time are those merged one by one, up to the first wide one', () => {
+  fc.assert(
+    fc.property(
+      fc.array(fc.tuple(fc.array(inDomain(0), { maxLength: 40 }), fc.integer({ min: 0, max: 9 })), { maxLength: 90 }),
+      (parts) => {
+        const words = new Float64Array(parts.length * totalLaneWords)
+        parts.forEach(([values, kind], index) => {
+          const part = new LaneTotal()
+          for (let times = 0; times < 40; times++) part.addValues(Float64Array.from(values), values.length)
+          part.store(words, index * totalLaneWords)
+          if (kind === 0) words.fill(Number.NaN, index * totalLaneWords, (index + 1) * totalLaneWords)
+        })
+        const offsets = Int32Array.from(parts, (_, index) => index * totalLaneWords - 5)
+        const [one, many] = [new LaneTotal(), new LaneTotal()]
+        for (let index = 0; index < parts.length; index++) {
+          const reached = many.mergeTotals(words, offsets, 5, index, parts.length)
+          for (; index < reached; index++) expect(one.mergeTotal(words, index * totalLaneWords)).toBe(true)
+          expect(index === parts.length || parts[index]?.[1] === 0).toBe(true)
+        }
+        const all = parts.flatMap(([values, kind]) =>
+          kind === 0 ? [] : Array.from({ length: 40 }, () => values).flat(),
+        )
+        expectSame(one, all)
+        expectSame(many, all)
+      },
+    ),
+    { numRuns: 200 },
+  )
+})
+
+test('values added, taken back and copied many at a time are those added one by one, and refused where a run is wide', () => {
+  const steps = fc.array(fc.record({ values: anyValues, back: fc.nat({ max: 64 }) }), { maxLength: 50 })
+  fc.assert(
+    fc.property(steps, anchors, (parts, anchor) => {
+      const [total, sums] = [new LaneTotal(anchor), new LaneTotal(anchor)]
+      const kept: number[] = []
+      const keptSums: number[] = []
+      for (const { values, back } of parts) {
+        const some = values.slice(0, runValuesMax)
+        const scratch = Float64Array.from(some)
+        const words = new Float64Array(runLaneWords)
+        const run = new RunLanes(anchor)
+        run.storeAll(scratch, some.length, words, 0)
+        const twin = new Float64Array(runLaneWords)
+        lanesOf(some, anchor).store(twin, 0)
+        expect(words).toEqual(twin)
+        const narrow = isNarrow(some, anchor, true)
+        expect(total.addValues(scratch, some.length)).toBe(narrow)
+        // What is taken back may be any part of what was added.
+        if (narrow) {
+          expect(total.subtractValues(scratch.subarray(0, back), Math.min(back, some.length))).toBe(true)
+          kept.push(...some.slice(back))
+        } else expect(total.subtractValues(scratch, some.length)).toBe(false)
+        const fits = isNarrow(some, anchor, false)
+        expect(sums.addSumValues(scratch, some.length)).toBe(fits)
+        if (fits) keptSums.push(...some)
+      }
+      const copied = new LaneTotal(anchor)
+      copied.addValues(Float64Array.of(1), 1)
+      copied.copy(total)
+      total.addValues(Float64Array.of(0.5), 1)
+      expectSame(copied, kept)
+      expect(sums.roundSum()).toBe(wideOf(keptSums).sum.round())
+    }),
+    runs,
   )
 })
 
@@ -279,8 +348,10 @@ test.each(fillings)('carries at every number of merges: %s', (_, valueAt) => {
     const unit = 2 ** anchor
     const run = new RunLanes(anchor)
     const total = new LaneTotal(anchor)
+    const relays = [new LaneTotal(anchor), new LaneTotal(anchor), new LaneTotal(anchor), new LaneTotal(anchor)]
     const wide = wideOf([])
     const words = new Float64Array(1025 * runLaneWords)
+    const offsets = Int32Array.from({ length: 1025 }, (_, index) => index * runLaneWords)
     let count = 0
     for (let merged = 1; merged <= 1025; merged++) {
       run.reset()
@@ -293,16 +364,20 @@ test.each(fillings)('carries at every number of merges: %s', (_, valueAt) => {
       const at = (merged - 1) * runLaneWords
       run.store(words, at)
       expect(total.mergeRun(words, at)).toBe(true)
+      // A copy is as near to its next carry as what it is a copy of.
+      const relay = relays[merged % relays.length] as LaneTotal
+      relay.copy(relays[(merged - 1) % relays.length] as LaneTotal)
+      relay.mergeRun(words, at)
       if (!merges.includes(merged)) continue
       // Draining carries nothing, so this total goes on as it is; the others are finished with their last lanes full.
       const twin = finished(wide, count)
       expect(finished(drained(total), count)).toEqual(twin)
+      expect(finished(drained(relay), count)).toEqual(twin)
       const bulk = new LaneTotal(anchor)
-      expect(bulk.mergeRuns(words, 0, runLaneWords, merged)).toBe(merged)
+      expect(bulk.mergeRuns(words, offsets, 0, 0, merged)).toBe(merged)
       expect(bulk.stddev(count, 'population')).toBe(twin[5])
       const again = new LaneTotal(anchor)
-      for (let from = 0; from < merged; from += 7)
-        again.mergeRuns(words, from * runLaneWords, runLaneWords, Math.min(7, merged - from))
+      for (let from = 0; from < merged; from += 7) again.mergeRuns(words, offsets, 0, from, Math.min(from + 7, merged))
       expect(finishedLanes(again, count)).toEqual(twin)
     }
   }
@@ -329,7 +404,8 @@ test.each(fillings)('a million values in one total: %s', (_, valueAt) => {
     run.store(words, runCount * runLaneWords)
     expect(total.mergeRun(words, runCount++ * runLaneWords)).toBe(true)
   }
-  expect(bulk.mergeRuns(words, 0, runLaneWords, runCount)).toBe(runCount)
+  const offsets = Int32Array.from({ length: runCount }, (_, index) => index * runLaneWords)
+  expect(bulk.mergeRuns(words, offsets, 0, 0, runCount)).toBe(runCount)
   for (const each of [total, values, bulk]) expect(finishedLanes(each, n)).toEqual(finished(wide, n))
 })
 
