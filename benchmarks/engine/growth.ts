@@ -98,7 +98,7 @@ async function weigh(point: Point): Promise<void> {
   const subject = ingestAll(point.dataset, point.catalog)
   const after = held()
   point.heapPerEntity = (after.heap - before.heap) / subject.entityCount
-  point.bytesPerEntity = (after.total - before.total) / subject.entityCount
+  point.bytesPerEntity = (after.total + subject.unseenBytes - before.total) / subject.entityCount
   await finishSome(point.bench, subject)
 }
 

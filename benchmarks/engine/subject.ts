@@ -92,6 +92,11 @@ export class Subject {
     return this.#engine.memoryBytes()
   }
 
+  /** What it holds beside the heap and the array buffers that the process knows of. */
+  get unseenBytes(): number {
+    return this.#engine.unseenBytes
+  }
+
   /** Index of a card's entity, -1 when it was never seen. */
   entityOf(card: number): number {
     return this.#engine.find(Buffer.from(cardText(card))) ?? -1

@@ -18,7 +18,7 @@ import {
   type PartWrites,
 } from './row-parts.ts'
 import { decodeInto } from './row.ts'
-import { runLength } from './state/event-store.ts'
+import { appendBlock, runLength, type AppendRows } from './state/event-store.ts'
 import { EntityTable, Flag } from './state/entity-table.ts'
 import { contentHashes, idsOf, settle } from './state/identity.ts'
 import { KeyResolver } from './state/key-resolver.ts'
@@ -117,7 +117,7 @@ export class ViewEngine {
     this.#changedBytes = new Float64Array(shards)
     this.#inputs = plan.inputs.map((input) => compileInput(input, plan.fields))
     this.#staging = new Staging(plan.layout)
-    this.#state = new ViewState(plan)
+    this.#state = new ViewState(plan, undefined, { growing: true })
     this.#entities = new EntityTable(this.#state.events, shards)
     this.#keys = new KeyResolver(this.#entities, plan.view.keyFields, plan.keyTypes)
     const { primaryKey } = plan.stream
@@ -168,6 +168,11 @@ export class ViewEngine {
 
   get entityCount(): number {
     return this.#state.events.entityCount
+  }
+
+  /** Bytes held for events that the collector does not know of. */
+  get unseenBytes(): number {
+    return this.#state.events.unseenBytes
   }
 
   /** Bytes in use by events, entities and keys. */
@@ -365,7 +370,18 @@ export class ViewEngine {
         reason: reasons[code] ?? code,
       })
     let newest = Number.NEGATIVE_INFINITY
+    const appended = this.#appendable(batch, entities)
     for (let row = 0; row < count; row++) {
+      if (row % appendBlock === 0) store.bringNear(entities, row, Math.min(count, row + appendBlock))
+      if (appended !== null) {
+        const end = Math.min(count, row - (row % appendBlock) + appendBlock)
+        const stop = store.appendRows(appended, row, end)
+        for (; row < stop; row++) if ((eventTimes[row] as number) > newest) newest = eventTimes[row] as number
+        if (row === end) {
+          row--
+          continue
+        }
+      }
       const time = eventTimes[row] as number
       const known = knownAts[row] as number
       const offset = offsets[row] as number
@@ -403,6 +419,32 @@ export class ViewEngine {
       )
     }
     return newest
+  }
+
+  /**
+   * The rows of a batch of which nothing has to be asked but what `appendRows` asks: nobody listens, none can be a duplicate,
+   * too late, or of a shard that has seen it or is not ours. Null where that is not so. What comes of it is the same.
+   */
+  #appendable(
+    { eventTimes, knownAts, offsets, count, partition }: EventBatch,
+    entities: Int32Array,
+  ): AppendRows | null {
+    const { view, stream } = this.plan
+    if (this.#versions !== null || stream.id !== undefined || this.onChange !== null || view.latenessMs !== null)
+      return null
+    const first = offsets[0] ?? 0
+    if (count === 0 || this.#from.some((from) => !(from <= first))) return null
+    return {
+      entities,
+      times: eventTimes,
+      knowns: knownAts,
+      words: this.#staging.words,
+      firstOrder: orderOf(partition, 0),
+      offsets,
+      maxAheadMs: view.maxAheadMs,
+      flagsMask: Flag.loaded | Flag.dirty | Flag.kept,
+      flags: Flag.loaded | Flag.dirty,
+    }
   }
 
   /** A version of a changelog's row comes: it takes back the one before it, and the one behind it takes it back. */
@@ -562,7 +604,7 @@ export class ViewEngine {
       this.#versionNumbers = new Float64Array(0)
       this.#directories.clear()
       this.#entries = 0
-      this.#state = new ViewState(this.plan)
+      this.#state = new ViewState(this.plan, undefined, { from: this.#state.events })
       this.#entities = new EntityTable(this.#state.events, this.#shards)
       this.#keys = new KeyResolver(this.#entities, this.plan.view.keyFields, this.plan.keyTypes)
       return

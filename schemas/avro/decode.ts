@@ -203,6 +203,8 @@ class Decoder implements StreamDecoder {
       values: this.fields.map(() => null),
       nulls: this.fields.map(() => null),
       nullSeen: new Uint8Array(this.fields.length),
+      starts: this.fields.map(() => null),
+      ends: this.fields.map(() => null),
     }
     if (rows > 0) this.grow(out, Math.max(rows, rowsMin))
     if (this.options.reuse === true) this.used = out
@@ -231,6 +233,11 @@ class Decoder implements StreamDecoder {
       const values = isEventTime ? out.eventTimes : newValues(type.type, capacity)
       if (old !== null && !isEventTime) values.set(old)
       out.values[index] = values
+      if (type.type === 'string') {
+        // Nothing is in them between two loops.
+        out.starts[index] = new Int32Array(capacity)
+        out.ends[index] = new Int32Array(capacity)
+      }
       if (type.nullable === true || mayBeAbsent) out.nulls[index] = bytes(out.nulls[index] ?? noBytes)
     })
   }

@@ -7,6 +7,8 @@ const slotWords = 4
 /** Strings up to this long lie in their slot. */
 const shortMax = 8
 const isLong = 15
+/** Strings that are looked up together: their slots fit the first cache. */
+const blockRows = 256
 
 /**
  * Codes for strings by their UTF-8 bytes: the bytes are hashed and compared where they lie, and a JavaScript string is
@@ -26,6 +28,12 @@ export class StringInterner implements StringTable {
   private mask = slotsMin - 1
   private starts = new Float64Array(slotsMin)
   private arena = new Uint8Array(arenaBytesMin)
+  /** Of the strings of a block. */
+  private readonly tags = new Int32Array(blockRows)
+  private readonly firsts = new Int32Array(blockRows)
+  private readonly seconds = new Int32Array(blockRows)
+  /** What was read to have it near; nobody asks for it, but the compiler does not know. */
+  private touched = 0
 
   get size(): number {
     return this.count
@@ -53,26 +61,64 @@ export class StringInterner implements StringTable {
   /** The code of bytes[from, to), or -1 when they are not valid UTF-8. */
   intern(bytes: Uint8Array, from: number, to: number): number {
     const length = to - from
-    let first = 0
-    let second = 0
-    let hash = length
-    if (length <= shortMax) {
-      for (let at = from; at < to && at < from + 4; at++) first |= (bytes[at] as number) << ((at - from) << 3)
-      for (let at = from + 4; at < to; at++) second |= (bytes[at] as number) << ((at - from - 4) << 3)
-      hash = Math.imul(first ^ Math.imul(second ^ length, 0x5bd1e995), 0x9e3779b1)
-    } else {
-      hash = 0x811c9dc5 | 0
-      for (let at = from; at < to; at++) hash = Math.imul(hash ^ (bytes[at] as number), 0x01000193)
+    const isShort = length <= shortMax
+    const first = isShort ? headOf(bytes, from, to) : 0
+    const second = isShort ? tailOf(bytes, from, to) : 0
+    return this.find(bytes, from, to, tagOf(bytes, from, to, first, second), first, second)
+  }
+
+  /**
+   * Sets codes[row] for rows [fromRow, toRow) to the code of bytes[starts[row], ends[row]), which are valid UTF-8; rows
+   * that start below 0 stay as they are. As \`intern\` of each, but a block's slots are asked of memory together, not each
+   * when the one before it has been compared.
+   */
+  internRows(
+    bytes: Uint8Array,
+    starts: Int32Array,
+    ends: Int32Array,
+    codes: Int32Array,
+    fromRow: number,
+    toRow: number,
+  ): void {
+    const { tags, firsts, seconds } = this
+    for (let block = fromRow; block < toRow; block += blockRows) {
+      const end = Math.min(toRow, block + blockRows)
+      const { slots, mask } = this
+      let touched = 0
+      for (let row = block; row < end; row++) {
+        const from = starts[row] as number
+        if (from < 0) continue
+        const to = ends[row] as number
+        const isShort = to - from <= shortMax
+        const first = isShort ? headOf(bytes, from, to) : 0
+        const second = isShort ? tailOf(bytes, from, to) : 0
+        const tag = tagOf(bytes, from, to, first, second)
+        firsts[row - block] = first
+        seconds[row - block] = second
+        tags[row - block] = tag
+        touched ^= slots[((tag >>> 4) & mask) * slotWords] as number
+      }
+      this.touched = touched
+      for (let row = block; row < end; row++) {
+        const from = starts[row] as number
+        if (from < 0) continue
+        const at = row - block
+        const tag = tags[at] as number
+        codes[row] = this.find(bytes, from, ends[row] as number, tag, firsts[at] as number, seconds[at] as number)
+      }
     }
-    hash ^= hash >>> 15
-    const tag = (hash & ~15) | (length <= shortMax ? length : isLong)
+  }
+
+  private find(bytes: Uint8Array, from: number, to: number, tag: number, first: number, second: number): number {
     const { slots, mask } = this
-    for (let slot = (hash >>> 4) & mask; ; slot = (slot + 1) & mask) {
+    for (let slot = (tag >>> 4) & mask; ; slot = (slot + 1) & mask) {
       const at = slot * slotWords
       const code = (slots[at + 1] as number) - 1
       if (code < 0) return this.add(bytes, from, to, tag, first, second, slot)
       if (slots[at] !== tag) continue
-      if (length <= shortMax ? slots[at + 2] === first && slots[at + 3] === second : this.holds(code, bytes, from, to))
+      if (
+        to - from <= shortMax ? slots[at + 2] === first && slots[at + 3] === second : this.holds(code, bytes, from, to)
+      )
         return code
     }
   }
@@ -135,6 +181,48 @@ export class StringInterner implements StringTable {
       for (let word = 0; word < slotWords; word++) this.slots[slot * slotWords + word] = old[from + word] as number
     }
   }
+}
+
+/** The first four bytes of a short string. */
+function headOf(bytes: Uint8Array, from: number, to: number): number {
+  if (to - from >= 4) return wordOf(bytes, from)
+  let word = 0
+  for (let at = from; at < to; at++) word |= (bytes[at] as number) << ((at - from) << 3)
+  return word
+}
+/** Those behind them. */
+function tailOf(bytes: Uint8Array, from: number, to: number): number {
+  const missing = shortMax - (to - from)
+  return missing < 4 ? wordOf(bytes, to - 4) >>> (missing << 3) : 0
+}
+const wordOf = (bytes: Uint8Array, at: number): number =>
+  (bytes[at] as number) |
+  ((bytes[at + 1] as number) << 8) |
+  ((bytes[at + 2] as number) << 16) |
+  ((bytes[at + 3] as number) << 24)
+
+/** Hash and length in one word; see the class. */
+function tagOf(bytes: Uint8Array, from: number, to: number, first: number, second: number): number {
+  const length = to - from
+  if (length <= shortMax) {
+    const hash = Math.imul(first ^ Math.imul(second ^ length, 0x5bd1e995), 0x9e3779b1)
+    return ((hash ^ (hash >>> 15)) & ~15) | length
+  }
+  let hash = 0x811c9dc5 | 0
+  for (let at = from; at + 4 < to; at += 4) {
+    hash = Math.imul(hash ^ wordOf(bytes, at), 0x9e3779b1)
+    hash ^= hash >>> 15
+  }
+  // The last four bytes, of which some may have been taken before.
+  hash = Math.imul(hash ^ wordOf(bytes, to - 4), 0x9e3779b1)
+  return ((hash ^ (hash >>> 15)) & ~15) | isLong
+}
+
+/** True when all of bytes[from, to) are ASCII, and so valid UTF-8. */
+export function isAscii(bytes: Uint8Array, from: number, to: number): boolean {
+  let all = 0
+  for (let at = from; at < to; at++) all |= bytes[at] as number
+  return all < 128
 }
 
 /** True when bytes[from, to) are valid UTF-8. */

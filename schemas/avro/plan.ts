@@ -8,7 +8,7 @@ import { earliestMs, latestMs } from '../../core/time/time.ts'
 import { type RecordCursor } from '../recordbatch/walk.ts'
 import { lowHalf } from './encode.ts'
 import { differsSource, framedBytes, type Framing } from './framing.ts'
-import { type StringInterner, validUtf8 } from './intern.ts'
+import { isAscii, type StringInterner, validUtf8 } from './intern.ts'
 import { type AvroNode, type AvroSchema, type AvroType, fullName, primitives } from './schema.ts'
 import { compileSkipper, type NamedTypes, namedTypes, type Skipper } from './skip.ts'
 
@@ -54,6 +54,12 @@ export interface RowBuffer {
   nulls: (Uint8Array | null)[]
   /** Per field: 1 when a null may have been written. */
   nullSeen: Uint8Array
+  /**
+   * Per field: where the strings lie whose codes are looked up when the loop has come back (\`internRows\`), -1 for none.
+   * Null where it is no string or no column is wanted.
+   */
+  starts: (Int32Array | null)[]
+  ends: (Int32Array | null)[]
 }
 
 /** Why a plan's loop came back. */
@@ -116,12 +122,23 @@ export function compileRun(
     strings: readonly (StringInterner | null)[],
     opByWord: Int8Array,
   ) => Run
-  return make(
+  const loop = make(
     runtime,
     source.skippers,
     fields.map((field) => field.strings),
     ops.byWord,
   )
+  return (cursor, out) => {
+    const { bytes } = cursor
+    const fromRow = out.row
+    const end = loop(cursor, out)
+    for (let index = 0; index < fields.length; index++) {
+      const [starts, ends] = [out.starts[index] ?? null, out.ends[index] ?? null]
+      if (starts !== null && ends !== null)
+        fields[index]?.strings?.internRows(bytes, starts, ends, out.values[index] as Int32Array, fromRow, out.row)
+    }
+    return end
+  }
 }
 
 const broken = '{ out.row = row; out.problem = 0; return 3 }'
@@ -173,7 +190,8 @@ class RunSource {
       else missing += this.whenNull(index)
     })
     const locals = this.fields.map(
-      (_, i) => `const C${i} = out.values[${i}], N${i} = out.nulls[${i}], S${i} = strings[${i}];`,
+      (_, i) =>
+        `const C${i} = out.values[${i}], N${i} = out.nulls[${i}], S${i} = strings[${i}], P${i} = out.starts[${i}], E${i} = out.ends[${i}];`,
     )
     const text = `'use strict';
 return function run(cursor, out) {
@@ -287,7 +305,8 @@ ${missing}${body}
         // Bytes of a decimal are no text.
         if (base !== 'string' && (base !== 'bytes' || logical !== '')) return null
         const check = field.projected
-          ? `lo = S${index}.intern(B, p, hi);\nif (lo < 0) { ${this.fail(index, cause.utf8)} }\n${store('lo')}`
+          ? `if (R.isAscii(B, p, hi)) { P${index}[row] = p; E${index}[row] = hi }
+else { lo = S${index}.intern(B, p, hi);\nif (lo < 0) { ${this.fail(index, cause.utf8)} }\n${store('lo')}P${index}[row] = -1 }\n`
           : `if (!R.validUtf8(B, p, hi)) { ${this.fail(index, cause.utf8)} }\n`
         const readOp = index === this.ops.field ? this.readOp() : ''
         return `${readLength}hi = p + lo;\n${readOp}${check}p = hi;\n`
@@ -335,7 +354,8 @@ ${missing}${body}
   private whenNull(index: number): string {
     const field = this.fields[index] as PlannedField
     if (field.isEventTime) return `${this.fail(index, cause.eventTime)}\n`
-    const mark = field.projected ? `N${index}[row] = 1; seen[${index}] = 1;\n` : ''
+    const none = field.projected && field.type.type === 'string' ? `P${index}[row] = -1; ` : ''
+    const mark = field.projected ? `${none}N${index}[row] = 1; seen[${index}] = 1;\n` : ''
     if (field.type.nullable === true) return mark
     if (!field.mayBeAbsent) return `${this.fail(index, cause.null)}\n`
     return `if (err === 0 && nerr === 0) nerr = ${index * 8 + cause.null};\n${mark}`
@@ -500,5 +520,6 @@ const runtime = {
     return -1
   },
 
+  isAscii,
   validUtf8,
 }

@@ -61,6 +61,6 @@ export async function fromHistory(
       ...(primaryKey === undefined ? {} : { primaryKey }),
     })
     const events = eventsFromHistory(plan, history, { key, fromMs, toMs })
-    if (events.state.events.count(events.entity) > 0 || index >= bounds.length - 1) return events
+    if (events.state.events.runsOf(events.entity) > 0 || index >= bounds.length - 1) return events
   }
 }

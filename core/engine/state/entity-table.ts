@@ -1,5 +1,5 @@
 import { murmur2 } from '../../event/key.ts'
-import { entityFlags, entityWords, type EventStore } from './event-store.ts'
+import { entityWords, tailFlags, tailWords, type EventStore } from './event-store.ts'
 
 // Words of an entity that belong to this table (event-store.ts has the others).
 const keyStart = 0
@@ -99,18 +99,18 @@ export class EntityTable {
   }
 
   flags(entity: number): number {
-    return this.#events.entities[entity * entityWords + entityFlags] as number
+    return this.#events.tails[entity * tailWords + tailFlags] as number
   }
   has(entity: number, flag: number): boolean {
-    return ((this.#events.entities[entity * entityWords + entityFlags] as number) & flag) !== 0
+    return ((this.#events.tails[entity * tailWords + tailFlags] as number) & flag) !== 0
   }
   set(entity: number, flag: number): void {
-    const at = entity * entityWords + entityFlags
-    this.#events.entities[at] = (this.#events.entities[at] as number) | flag
+    const at = entity * tailWords + tailFlags
+    this.#events.tails[at] = (this.#events.tails[at] as number) | flag
   }
   unset(entity: number, flag: number): void {
-    const at = entity * entityWords + entityFlags
-    this.#events.entities[at] = (this.#events.entities[at] as number) & ~flag
+    const at = entity * tailWords + tailFlags
+    this.#events.tails[at] = (this.#events.tails[at] as number) & ~flag
   }
 
   #slotOf(key: Uint8Array, hash: number): number {

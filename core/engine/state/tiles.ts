@@ -118,7 +118,7 @@ class TilesBuilder {
 export function foldTiles(state: ViewState, entity: number): void {
   const { tile: plan } = state.plan
   const store = state.events
-  if (plan === null || store.count(entity) === 0) return
+  if (plan === null || store.runsOf(entity) === 0) return
   const horizonMs = spanStart(store.newestMs(entity) - plan.rawMs, plan.spanMs)
   if (store.timeAt(entity, 0) >= horizonMs) return
   const old = state.tilesOf(entity) ?? none

@@ -38,4 +38,28 @@ describe('CRC-32C', () => {
       }),
     )
   })
+
+  it('equals the bitwise definition on long ranges too, of which parts are summed side by side', () => {
+    fc.assert(
+      fc.property(
+        fc.integer(),
+        fc.nat({ max: 40 }),
+        fc.integer({ min: 980, max: 3_000 }),
+        fc.nat(),
+        (seed, from, length, cut) => {
+          const bytes = new Uint8Array(from + length + 9)
+          for (let at = 0, state = seed; at < bytes.length; at++) {
+            state = (Math.imul(state, 1_103_515_245) + 12_345) | 0
+            bytes[at] = state >>> 16
+          }
+          const to = from + length
+          const middle = from + (cut % length)
+          const expected = bitwise(bytes.subarray(from, to))
+          expect(crc32c(bytes, from, to)).toBe(expected)
+          expect(crc32c(bytes.subarray(3), from, to)).toBe(bitwise(bytes.subarray(from + 3, to + 3)))
+          expect(crc32c(bytes, middle, to, crc32c(bytes, from, middle))).toBe(expected)
+        },
+      ),
+    )
+  })
 })
