@@ -17,13 +17,8 @@ import { letterText, type Twin } from './twin.ts'
 import { writerSchemas } from './workload.ts'
 
 /** Errors: Finding. */
-export async function checkEnd(
-  world: World,
-  plans: readonly ViewPlan[],
-  twin: Twin,
-  checker: Checker,
-): Promise<void> {
-  const { log, nodes, settings } = world
+export async function checkEnd(world: World, plans: readonly ViewPlan[], twin: Twin, checker: Checker): Promise<void> {
+  const { log, nodes } = world
   checkPositions(world, twin)
   const store = storeOf(nodes)
   for (const view of twin.views)
@@ -39,7 +34,6 @@ export async function checkEnd(
   const fresh = await freshStore(world, log)
   if ((await stateDigest(store, plans)) !== (await stateDigest(fresh, plans)))
     throw new Finding('the state differs from that of a single projection over the log')
-  void settings
 }
 
 /** Every shard at the end of the log, with the newest event time of what was accepted. */
@@ -53,7 +47,8 @@ function checkPositions({ log, nodes, catalog, settings }: World, twin: Twin): v
         throw new Finding(`shard ${shard} stands at ${placeOf(position)}, the log ends at ${stream} ${ends.join(' ')}`)
       const newest = position?.newestEventTimeMs[stream] ?? Number.NEGATIVE_INFINITY
       const wanted = twin.newestOf(streamOf(catalog, stream).name)
-      if (newest !== wanted) throw new Finding(`shard ${shard}: newest event of ${stream} ${newest}, the twin: ${wanted}`)
+      if (newest !== wanted)
+        throw new Finding(`shard ${shard}: newest event of ${stream} ${newest}, the twin: ${wanted}`)
     }
   }
 }
@@ -81,9 +76,8 @@ function checkDeadLetters(nodes: readonly SimStoreNode[], twin: Twin): void {
     throw new Finding(`dead letters: ${missing.length} missing (${missing[0]}), ${beyond.length} beyond (${beyond[0]})`)
 }
 
-/** Each record of the log is there once, where the offline store answers at all. */
+/** Each record of the log is there once. */
 function checkOffline({ offline, log }: World): void {
-  if (offline === null) return
   for (const [stream, partitions] of log.streams)
     partitions.forEach(({ end }, partition) => {
       const ranges = offline.inserted
@@ -103,7 +97,11 @@ function checkOffline({ offline, log }: World): void {
 async function freshStore({ catalog, settings }: World, log: SimLogServer): Promise<OnlineStore> {
   const store = new MemoryOnlineStore({ bytes: (length) => new Uint8Array(length) })
   const { shards, historyMs } = settings
-  const projection = await OnlineProjection.start(catalog, store, log.logId, { shards, historyMs, memoryBytesMax: 1e12 })
+  const projection = await OnlineProjection.start(catalog, store, log.logId, {
+    shards,
+    historyMs,
+    memoryBytesMax: 1e12,
+  })
   const port = {
     logId: log.logId,
     create: () => Promise.reject(new Error('not here')),

@@ -21,7 +21,7 @@ export interface World {
   readonly logRoute: Route
   readonly batchesMax: number
   readonly nodes: readonly SimStoreNode[]
-  readonly offline: SimOfflineServer | null
+  readonly offline: SimOfflineServer
   readonly offlineRoute: Route
   readonly settings: WorkerSettings
 }

@@ -1,7 +1,13 @@
 /** The naive twin over the simulated log: what every value, dead letter and newest event time is at any position. */
 import type { AsOf } from '../../core/asof/visible.ts'
 import { refusal } from '../../core/asof/visible.ts'
-import { acceptedEvents, countingEvents, differingDuplicates, naiveValue, type NaiveEvent } from '../../core/engine/naive.ts'
+import {
+  acceptedEvents,
+  countingEvents,
+  differingDuplicates,
+  naiveValue,
+  type NaiveEvent,
+} from '../../core/engine/naive.ts'
 import type { ViewPlan } from '../../core/engine/plan.ts'
 import { statusName, type FeatureValue } from '../../core/engine/feature-column.ts'
 import { FeatureStoreError } from '../../core/errors.ts'
@@ -32,8 +38,12 @@ export class Twin {
   readonly views: readonly View[]
   readonly #shards: number
   /** Records of each stream that are no events, by their code. */
-  readonly #dead: { readonly stream: string; readonly partition: number; readonly offset: number; readonly code: string }[] =
-    []
+  readonly #dead: {
+    readonly stream: string
+    readonly partition: number
+    readonly offset: number
+    readonly code: string
+  }[] = []
 
   constructor(plans: readonly ViewPlan[], shards: number) {
     this.#shards = shards
@@ -133,7 +143,8 @@ export class Twin {
     for (const { plan, byName, nameless } of this.views) {
       if (plan.stream.name !== stream) continue
       for (const event of [...byName.values(), nameless.filter(({ op }) => op === Op.delete)].flat())
-        if (refusal(event.eventTimeMs, event.knownAtMs, plan.view) === null) newest = Math.max(newest, event.eventTimeMs)
+        if (refusal(event.eventTimeMs, event.knownAtMs, plan.view) === null)
+          newest = Math.max(newest, event.eventTimeMs)
     }
     return newest
   }

@@ -11,7 +11,13 @@ import { view } from '../../core/definition/view.ts'
 import { Op, opNames, type OpCode } from '../../core/event/operation.ts'
 import type { Scalar } from '../../core/event/types.ts'
 import type { LogRecord } from '../../core/ports/event-log.ts'
-import { compileEncoder, fingerprintHex, streamSchema, type AvroSchema, type RowEncoder } from '../../schemas/avro/index.ts'
+import {
+  compileEncoder,
+  fingerprintHex,
+  streamSchema,
+  type AvroSchema,
+  type RowEncoder,
+} from '../../schemas/avro/index.ts'
 import type { WriterSchemas } from '../../schemas/stream-reader.ts'
 import type { Prng } from '../support/prng.ts'
 

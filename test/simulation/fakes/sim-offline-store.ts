@@ -9,6 +9,7 @@ import type {
   InsertOutcome,
   OfflineStore,
 } from '../../../core/ports/offline-store.ts'
+import { Finding } from '../finding.ts'
 import type { Route, SimNetwork } from './network.ts'
 import type { SimProcess } from './process.ts'
 
@@ -16,17 +17,22 @@ import type { SimProcess } from './process.ts'
 export class SimOfflineServer {
   readonly store = openMemoryOfflineStore()
   /** Of the records of each insert that was applied: stream, partition, first, next. */
-  inserted: (readonly [stream: string, partition: number, first: number, next: number])[] = []
+  readonly inserted: (readonly [stream: string, partition: number, first: number, next: number])[] = []
+
+  /** How many records the tables hold. */
+  get records(): number {
+    return this.inserted.reduce((total, [, , first, next]) => total + next - first, 0)
+  }
 }
 
-/** The offline store as one process sees it. A server of null never answers: nobody may wait for it but who needs it. */
+/** The offline store as one process sees it. */
 export class SimOfflineStore implements OfflineStore {
-  readonly #server: SimOfflineServer | null
+  readonly #server: SimOfflineServer
   readonly #network: SimNetwork
   readonly #route: Route
   readonly #process: SimProcess
 
-  constructor(server: SimOfflineServer | null, network: SimNetwork, route: Route, process: SimProcess) {
+  constructor(server: SimOfflineServer, network: SimNetwork, route: Route, process: SimProcess) {
     this.#server = server
     this.#network = network
     this.#route = route
@@ -58,17 +64,16 @@ export class SimOfflineStore implements OfflineStore {
     return Promise.reject(new FeatureStoreError('FS_INTERNAL', 'nobody asks for history here'))
   }
 
+  /** A table is dropped when the log has lost records that it holds: here it never does. */
   drop(stream: string): Promise<void> {
-    return this.#send(`drop ${stream}`, (server) => {
-      server.inserted = server.inserted.filter(([of]) => of !== stream)
-      return server.store.drop(stream)
+    return this.#send(`drop ${stream}`, () => {
+      throw new Finding(`the table of ${stream} is dropped, though the log has lost nothing`)
     })
   }
 
   /** The server does it at once, in jobs that end before the next step. */
   async #send<T>(label: string, run: (server: SimOfflineServer) => Promise<T>): Promise<T> {
     const server = this.#server
-    if (server === null) return new Promise<never>(() => {})
     return await this.#network.send({
       process: this.#process,
       route: this.#route,

@@ -6,6 +6,8 @@
 import { decideFlush, leaseOf, takenBy, unownedShard, type ShardState } from '../../../connectors/kit/shard-state.ts'
 import type { DeadLetter } from '../../../core/event/batch.ts'
 import type { FlushOutcome, ShardFlush, ShardLease, ShardPosition } from '../../../core/ports/online-store.ts'
+import type { ViewPlan } from '../../../core/engine/plan.ts'
+import { directoryOf, isHead } from '../../../core/engine/row-parts.ts'
 import { Finding } from '../finding.ts'
 import type { Scheduler } from '../scheduler.ts'
 import { Route } from './network.ts'
@@ -34,23 +36,27 @@ export class SimStoreNode {
   /** By the name of the row, then the name of the part. */
   readonly #parts = new Map<string, VersionedMap<Uint8Array>>()
   readonly #letters = new VersionedMap<DeadLetter>()
+  /** Who took a shard last, as the node itself knows it: leases are told apart by what they are, not by what they say. */
+  readonly #holders = new VersionedMap<ShardLease>()
+  readonly #plans: ReadonlyMap<string, ViewPlan>
 
-  constructor(scheduler: Scheduler, name: string) {
+  constructor(scheduler: Scheduler, name: string, plans: readonly ViewPlan[]) {
     this.#scheduler = scheduler
     this.name = name
+    this.#plans = new Map(plans.map((plan) => [plan.view.name, plan]))
   }
 
   /** Those of one command: one write. */
-  acquire(
-    shards: readonly number[],
-  ): { readonly lease: ShardLease; readonly position: ShardPosition | null }[] {
+  acquire(shards: readonly number[]): { readonly lease: ShardLease; readonly position: ShardPosition | null }[] {
     const write = this.#write + 1
     const taken = shards.map((shard) => {
       const nonce = [1, 2, 3].map(() => this.#scheduler.random.word().toString(16)).join('-')
       const state = takenBy(this.#state(shard), nonce)
       this.#states.set(String(shard), state, write)
       this.#scheduler.note(this.name, `shard ${shard} is taken with epoch ${state.epoch}`)
-      return { lease: leaseOf(shard, state), position: state.position }
+      const lease = leaseOf(shard, state)
+      this.#holders.set(String(shard), lease, write)
+      return { lease, position: state.position }
     })
     this.#write = write
     return taken
@@ -65,6 +71,9 @@ export class SimStoreNode {
   #decide(flush: ShardFlush, write: number): FlushOutcome {
     const state = this.#state(flush.lease.shard)
     const outcome = decideFlush(state, flush)
+    const lawful = this.#lawful(state, flush)
+    if (outcome.kind !== lawful)
+      throw new Finding(`a flush of shard ${flush.lease.shard} is ${outcome.kind}; by the law it is ${lawful}`)
     this.#scheduler.note(this.name, `shard ${flush.lease.shard}: ${outcome.kind}, ${placeOf(flush.to)}`)
     if (outcome.kind === 'applied') this.#apply(state, flush, write)
     return outcome
@@ -76,10 +85,15 @@ export class SimStoreNode {
     this.#write = write
     for (const { view, key, row, parts: changed } of rows) {
       const name = nameOf(lease.shard, view, key)
+      const before = this.#rows.get(name, write)?.row ?? null
       this.#rows.set(name, { shard: lease.shard, view, key, row }, write)
       if (changed === undefined) continue
       const parts = this.#parts.get(name) ?? new VersionedMap()
       this.#parts.set(name, parts)
+      const named = this.#namesOf(view, before)
+      if (isHead(row))
+        for (const part of changed.drop)
+          if (named.has(part)) throw new Finding(`part ${part} of a row of ${view} is dropped together with its head`)
       for (const { name: part, bytes } of changed.put) {
         if (parts.get(String(part), write) !== null)
           throw new Finding(`part ${part} of a row of ${view} in shard ${lease.shard} is put twice`)
@@ -135,13 +149,29 @@ export class SimStoreNode {
   /** A replica takes over that never saw the last writes, whether they were acknowledged or not. */
   failOver(lost: number): void {
     this.#write = Math.max(0, this.#write - lost)
-    for (const map of [this.#states, this.#rows, this.#letters, ...this.#parts.values()]) map.truncate(this.#write)
+    for (const map of [this.#states, this.#holders, this.#rows, this.#letters, ...this.#parts.values()])
+      map.truncate(this.#write)
   }
 
   /** FLUSHALL. */
   clear(): void {
     const write = ++this.#write
-    for (const map of [this.#states, this.#rows, this.#letters, ...this.#parts.values()]) map.clear(write)
+    for (const map of [this.#states, this.#holders, this.#rows, this.#letters, ...this.#parts.values()])
+      map.clear(write)
+  }
+
+  /** The contract once more, in plain words. */
+  #lawful(state: ShardState, { lease, from, to }: ShardFlush): FlushOutcome['kind'] {
+    if (this.#holders.get(String(lease.shard), this.#write) !== lease) return 'fenced'
+    if (placeOf(state.position) === placeOf(to)) return 'already-applied'
+    return placeOf(state.position) === placeOf(from) ? 'applied' : 'gap'
+  }
+
+  /** Parts that a stored row names, of those that it holds. */
+  #namesOf(view: string, row: Uint8Array | null): ReadonlySet<number> {
+    const plan = this.#plans.get(view)
+    if (plan === undefined || row === null || !isHead(row)) return new Set()
+    return new Set(directoryOf(plan, row).parts.map(({ name }) => name))
   }
 
   #state(shard: number): ShardState {
