@@ -1,4 +1,4 @@
-import { fieldsApplied, fieldsReadBy, streamOf, type Catalog } from '../core/definition/catalog.ts'
+import { fieldsReadBy, streamOf, type Catalog } from '../core/definition/catalog.ts'
 import type { ViewPlan } from '../core/engine/plan.ts'
 import { FeatureStoreError } from '../core/errors.ts'
 import type { Offset, Position } from '../core/event/position.ts'
@@ -7,11 +7,12 @@ import type { EventLog } from '../core/ports/event-log.ts'
 import type { FeatureHistoryStore } from '../core/ports/feature-history-store.ts'
 import type { OfflineStore } from '../core/ports/offline-store.ts'
 import type { OnlineStore } from '../core/ports/online-store.ts'
+import type { ShardOwnership } from '../core/ports/shard-ownership.ts'
 import { StreamReader, type WriterSchemas } from '../schemas/stream-reader.ts'
 import { FeatureProjection, prepareFeatures } from './feature-projection.ts'
 import { OfflineProjection } from './offline-projection.ts'
-import { OnlineProjection, type OnlineSettings } from './online-projection.ts'
-import { FlushPacer } from './pacing.ts'
+import type { OnlineSettings } from './online-projection.ts'
+import { logTotal, runOnline } from './run-online.ts'
 
 export interface WorkerSettings extends OnlineSettings {
   /** Longest time that applied events wait for a flush while more arrive, milliseconds. */
@@ -25,6 +26,8 @@ export interface WorkerOptions {
   readonly log: EventLog
   readonly schemas: WriterSchemas
   readonly online: OnlineStore
+  /** Which shards are this worker's. Default: all, for good. */
+  readonly ownership?: ShardOwnership
   readonly offline: OfflineStore
   /** Absent: no feature history is kept, whatever the views say. */
   readonly features?: FeatureHistoryStore
@@ -48,8 +51,7 @@ export interface WorkerProgress {
   readonly total: number
 }
 
-/** Online: small reads, so that partitions advance together. Offline: a read is one insert. */
-const onlineReadBytes = 256 * 1024
+/** A read is one insert. */
 const offlineReadBytes = 4 * 1024 * 1024
 /** Records without rows: the position of a feature history follows at most so often, milliseconds. */
 const historyPositionMs = 1_000
@@ -83,77 +85,6 @@ export async function runWorker(options: WorkerOptions): Promise<void> {
 function readers(options: WorkerOptions, streams: readonly string[]): StreamReader[] {
   const { log, schemas, catalog } = options
   return streams.map((stream) => new StreamReader({ log, schemas, stream: streamOf(catalog, stream) }))
-}
-
-/** `caughtUp` is called when the end of the log is reached for the first time. */
-async function runOnline(options: WorkerOptions, caughtUp: () => void): Promise<void> {
-  const { catalog, online, log, settings, clock, signal } = options
-  const projection = await OnlineProjection.start(catalog, online, log.logId, settings)
-  const streams = projection.streams.map((name) => {
-    const stream = streamOf(catalog, name)
-    const projection = fieldsApplied(catalog, stream)
-    // An engine remembers keys and strings on its own: tables may begin anew.
-    const tableBytesMax = settings.memoryBytesMax / 4
-    return new StreamReader({ log, schemas: options.schemas, stream, projection, tableBytesMax, reuse: true })
-  })
-  await checkContinuity(projection, streams)
-  const stops = [...(options.stops ?? [])]
-  let flushing: Promise<unknown> = Promise.resolve()
-  const pacer = new FlushPacer(clock, settings.flushMs)
-  const flush = (): void => {
-    flushing = pacer.run(() => projection.flush())
-    // Awaited before the next flush; a failure in between must not be unhandled.
-    flushing.catch(() => {})
-  }
-  while (!signal.aborted) {
-    let read = 0
-    for (const reader of streams) {
-      const partitions = await reader.refresh()
-      for (let partition = 0; partition < partitions.length; partition++) {
-        projection.begin(reader.stream.name, partition, partitions[partition]?.epochs.at(-1)?.epoch ?? 0)
-        const batch = await reader.read(
-          partition,
-          projection.next(reader.stream.name, partition) as Offset,
-          onlineReadBytes,
-        )
-        if (batch === null) continue
-        await projection.apply(batch)
-        read += batch.nextOffset - batch.firstOffset
-      }
-    }
-    const stopped = stops[0] !== undefined && projection.applied >= stops[0]
-    const idle = read === 0
-    if (projection.changed && (idle || stopped || pacer.due || projection.isOverBound)) {
-      await flushing
-      flush()
-      if (idle || stopped) await flushing
-    }
-    options.onProgress?.({ projection: 'online', applied: projection.applied, total: await logTotal(streams) })
-    if (stopped) {
-      stops.shift()
-      await options.onStop?.(projection.applied)
-    }
-    if (!idle) continue
-    await flushing
-    caughtUp()
-    if (options.until === 'caught-up') break
-    await options.sleep(settings.pollMs)
-  }
-  await flushing
-  if (projection.changed) await projection.flush()
-}
-
-/** Rows that hold records which the log no longer has cannot be corrected, only rebuilt. */
-async function checkContinuity(projection: OnlineProjection, streams: readonly StreamReader[]): Promise<void> {
-  for (const reader of streams) {
-    const partitions = await reader.refresh()
-    if (!projection.continuesOn(reader.stream.name, partitions)) {
-      throw new FeatureStoreError(
-        'FS_STATE_FORMAT',
-        `the online rows hold records of ${reader.stream.name} that the log no longer has`,
-      )
-    }
-  }
 }
 
 async function runOffline(options: WorkerOptions): Promise<void> {
@@ -237,12 +168,6 @@ async function runHistory(options: WorkerOptions, store: FeatureHistoryStore, se
 
 async function isRead(projections: readonly FeatureProjection[], readers: readonly StreamReader[]): Promise<boolean> {
   return projections.reduce((sum, { applied }) => sum + applied, 0) >= (await logTotal(readers))
-}
-
-async function logTotal(streams: readonly StreamReader[]): Promise<number> {
-  let total = 0
-  for (const reader of streams) for (const { next } of await reader.ends()) total += next
-  return total
 }
 
 /** Where the log ends now, for the streams of a catalog that it has. */

@@ -1,4 +1,4 @@
-import type { PartitionPosition, Position } from '../../core/event/position.ts'
+import { identicalPosition } from '../../core/event/position.ts'
 import type { FlushOutcome, ShardFlush, ShardLease, ShardPosition } from '../../core/ports/online-store.ts'
 
 /** What a store keeps of a shard beside its rows: the newest owner, and how far the rows reach. */
@@ -34,16 +34,5 @@ export function decideFlush(state: ShardState, flush: ShardFlush): FlushOutcome 
 /** Equal in every partition, epochs included; a stream that is absent is one with no partitions. */
 export function sameShardPosition(a: ShardPosition | null, b: ShardPosition | null): boolean {
   if (a === null || b === null) return a === b
-  return samePositions(a.position, b.position)
+  return identicalPosition(a.position, b.position)
 }
-
-function samePositions(a: Position, b: Position): boolean {
-  if (a.logId !== b.logId) return false
-  const streams = new Set([...Object.keys(a.streams), ...Object.keys(b.streams)])
-  for (const stream of streams) if (!samePartitions(a.streams[stream] ?? [], b.streams[stream] ?? [])) return false
-  return true
-}
-
-const samePartitions = (a: readonly PartitionPosition[], b: readonly PartitionPosition[]): boolean =>
-  a.length === b.length &&
-  a.every((partition, index) => partition.next === b[index]?.next && partition.epoch === b[index].epoch)

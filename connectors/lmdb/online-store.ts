@@ -151,6 +151,7 @@ async function clearAll(environment: Environment): Promise<void> {
 
 /** The embedded OnlineStore on LMDB: rows, owners and positions of all shards in one environment, one transaction a flush. */
 export class LmdbOnlineStore implements OnlineStore, AsyncDisposable {
+  readonly appliesTogether = true
   readonly generation: string
   /** True when state of another format was found and cleared: everything is to be built again. */
   readonly wasReset: boolean

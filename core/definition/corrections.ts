@@ -2,7 +2,7 @@
 import { Op, opNames, type OpCode, type OpName } from '../event/operation.ts'
 import type { FieldType } from '../event/types.ts'
 import type { EventTable } from '../ports/offline-store.ts'
-import type { StreamDefinition } from './types.ts'
+import type { StreamDefinition, ViewDefinition } from './types.ts'
 
 type Correctable = Pick<StreamDefinition, 'id' | 'primaryKey'>
 
@@ -10,6 +10,10 @@ type Correctable = Pick<StreamDefinition, 'id' | 'primaryKey'>
 export const opField = '_op'
 
 export const isChangelog = (stream: Correctable): boolean => stream.primaryKey !== undefined
+
+/** The primary key names the entity: no row of the changelog ever moves from one to another. */
+export const staysWithEntity = (stream: Correctable, { keyFields }: Pick<ViewDefinition, 'keyFields'>): boolean =>
+  stream.primaryKey !== undefined && keyFields.every((field) => stream.primaryKey?.includes(field))
 /** Whether a record of the stream can take back another. */
 export const isCorrectable = (stream: Correctable): boolean => stream.id !== undefined || isChangelog(stream)
 

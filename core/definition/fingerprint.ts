@@ -10,6 +10,7 @@ import {
   viewOf,
   type Catalog,
 } from './catalog.ts'
+import { staysWithEntity } from './corrections.ts'
 import { referenceText, type Definition, type FeatureReference, type ServiceDefinition } from './types.ts'
 
 /** Raised whenever the same definition would give another value: old fingerprints then name the old meaning. */
@@ -114,10 +115,17 @@ export function serviceFingerprints(catalog: Catalog, name: string): Record<stri
 export const projectionFingerprint = (
   catalog: Catalog,
   settings: { readonly shards: number; readonly historyMs: number; readonly rowFormat: number },
-): string =>
-  sha256(
+): string => {
+  const staying = [...catalog.views.values()]
+    .filter((view) => staysWithEntity(streamOf(catalog, view.from), view))
+    .map(({ name }) => name)
+    .sort()
+  return sha256(
     canonicalJson({
       settings,
       views: [...catalog.views.keys()].sort().map((view) => [view, viewFingerprint(catalog, view)]),
+      // What such rows went through lies in the shards of their entities; of others in those of their primary keys.
+      ...(staying.length === 0 ? {} : { staying }),
     }),
   )
+}

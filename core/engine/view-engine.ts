@@ -1,5 +1,6 @@
 import { refusal } from '../asof/visible.ts'
-import { FeatureStoreError, notYet, type ErrorCode } from '../errors.ts'
+import { staysWithEntity } from '../definition/corrections.ts'
+import { FeatureStoreError, type ErrorCode } from '../errors.ts'
 import type { DeadLetter, EventBatch } from '../event/batch.ts'
 import { Op } from '../event/operation.ts'
 import { offset as offsetOf } from '../event/position.ts'
@@ -55,6 +56,9 @@ interface Loading {
   readonly parts: Map<number, Uint8Array>
 }
 
+/** About what a row takes in a flush beside its events and its key, bytes. */
+const rowBytes = 96
+
 /** About what a part's entry takes in memory. */
 const entryBytes = 120
 
@@ -83,6 +87,12 @@ export class ViewEngine {
   readonly #from: Float64Array
   /** Of a changelog; else null. */
   readonly #versions: RowVersions | null
+  /** Rows of the changelog lie in the shard of their entity. */
+  readonly #versionsStay: boolean
+  /** By shard: about what its changed rows take in a flush, bytes. */
+  readonly #changedBytes: Float64Array
+  /** Shards that take something of the batch that was resolved last. */
+  #takes: Uint8Array
   #state: ViewState
   #entities: EntityTable
   #keys: KeyResolver
@@ -102,7 +112,9 @@ export class ViewEngine {
     this.plan = plan
     this.#shards = shards
     this.#owned = Uint8Array.from({ length: shards }, (_, shard) => (owned.has(shard) ? 1 : 0))
+    this.#takes = this.#owned
     this.#from = new Float64Array(shards)
+    this.#changedBytes = new Float64Array(shards)
     this.#inputs = plan.inputs.map((input) => compileInput(input, plan.fields))
     this.#staging = new Staging(plan.layout)
     this.#state = new ViewState(plan)
@@ -110,9 +122,43 @@ export class ViewEngine {
     this.#keys = new KeyResolver(this.#entities, plan.view.keyFields, plan.keyTypes)
     const { primaryKey } = plan.stream
     this.#versions = primaryKey === undefined ? null : new RowVersions(primaryKey, typesOf(plan, primaryKey), shards)
-    // A row may move from any entity to any other: their shards have one owner until rows can be asked of another one.
-    if (this.#versions !== null && owned.size < shards)
-      throw notYet(`view ${plan.view.name}: a changelog whose shards have several owners`)
+    this.#versionsStay = staysWithEntity(plan.stream, plan.view)
+  }
+
+  /**
+   * A row of the changelog may move from any entity to any other. Then what it went through lies in the shard of its
+   * primary key, and taking a version back reaches into another shard: all shards have one owner and one position.
+   */
+  get crossesShards(): boolean {
+    return this.#versions !== null && !this.#versionsStay && this.#shards > 1
+  }
+
+  /** Takes a shard. Nothing of it is in memory. */
+  own(shard: number): void {
+    this.#owned[shard] = 1
+  }
+
+  /** Gives shards up and forgets all that is known of their entities, changed or not. Their numbers stay. */
+  disown(shards: ReadonlySet<number>): void {
+    for (const shard of shards) {
+      this.#owned[shard] = 0
+      this.#changedBytes[shard] = 0
+    }
+    const table = this.#entities
+    const isLeft = (entity: number): boolean => !shards.has(table.shard(entity))
+    for (let entity = 0; entity < this.entityCount; entity++) {
+      if (isLeft(entity)) continue
+      this.#loading.delete(entity)
+      if (!table.has(entity, Flag.loaded | Flag.listed)) continue
+      this.#state.clear(entity)
+      this.#setDirectory(entity, null)
+      table.unset(entity, Flag.loaded | Flag.dirty | Flag.listed)
+      this.#newVersion(entity)
+    }
+    this.#changed = this.#changed.filter(isLeft)
+    this.#unloaded = this.#unloaded.filter(isLeft)
+    this.#versions?.drop(shards)
+    this.#rows = this.#rows.map((row) => (row !== null && shards.has(row.shard) ? null : row))
   }
 
   /** The events in memory. Another one after an eviction. */
@@ -137,13 +183,17 @@ export class ViewEngine {
 
   /**
    * The entity of each row: an index, or -1 where the key is null or too long. Only the columns of keys are read. What is
-   * not in memory is listed by `unloaded` unless its shard is not owned.
+   * not in memory is listed by `unloaded` if its shard takes something of the batch (`takes`: 1 by shard; default: the
+   * owned ones).
    */
-  resolve(batch: Pick<EventBatch, 'columns' | 'count'>): Int32Array {
+  resolve(batch: Pick<EventBatch, 'columns' | 'count'>, takes: Uint8Array = this.#owned): Int32Array {
+    this.#takes = takes
     const entities = this.#keys.resolve(batch.columns, batch.count)
     for (let row = 0; row < batch.count; row++) if ((entities[row] as number) >= 0) this.#want(entities[row] as number)
     if (this.#versions !== null) {
-      this.#rows = this.#versions.resolve(batch.columns, batch.count)
+      const shardOfRow = (row: number): number | null =>
+        this.#versionsStay && (entities[row] as number) >= 0 ? this.#entities.shard(entities[row] as number) : null
+      this.#rows = this.#versions.resolve(batch.columns, batch.count, shardOfRow)
       for (const row of this.#rows) if (row !== null && row.loaded && !row.held) this.#hold(row)
     }
     return entities
@@ -157,9 +207,14 @@ export class ViewEngine {
 
   #want(entity: number): void {
     const table = this.#entities
-    if (table.has(entity, Flag.loaded | Flag.listed) || this.#owned[table.shard(entity)] === 0) return
+    if (table.has(entity, Flag.loaded | Flag.listed) || !this.#isTaking(table.shard(entity))) return
     table.set(entity, Flag.listed)
     this.#unloaded.push(entity)
+  }
+
+  /** A shard may be given up while what it takes is being loaded. */
+  #isTaking(shard: number): boolean {
+    return this.#takes[shard] === 1 && this.#owned[shard] === 1
   }
 
   /** What must be loaded before `apply`; ask again after `load`: heads have parts, and a changelog's rows name entities. */
@@ -170,7 +225,7 @@ export class ViewEngine {
       for (const part of this.#loading.get(entity)?.names ?? [null]) missing.push({ ...own, part, of: entity })
     }
     for (const row of new Set(this.#rows))
-      if (row !== null && !row.loaded)
+      if (row !== null && !row.loaded && this.#isTaking(row.shard))
         missing.push({
           table: changelogTable(this.plan.view.name),
           key: row.key,
@@ -295,6 +350,8 @@ export class ViewEngine {
     const store = this.#state.events
     const staging = this.#staging
     const versions = this.#versions
+    const changedBytes = this.#changedBytes
+    const eventBytes = layout.stride * 4
     const plain = view.latenessMs === null
     const { maxAheadMs } = view
     const letter = (shard: number, offset: number, partitionOf: number, knownAt: number, code: ErrorCode): void =>
@@ -331,16 +388,18 @@ export class ViewEngine {
         continue
       }
       const flags = table.flags(entity)
-      if (offset < (firsts[table.shard(entity)] as number)) continue
+      const shard = table.shard(entity)
+      if (offset < (firsts[shard] as number)) continue
       if ((flags & Flag.loaded) === 0) this.#mustBeLoaded(entity)
       const record = store.insert(entity, time, known, order)
       staging.copyTo(store.words, record, row)
+      changedBytes[shard] = (changedBytes[shard] as number) + eventBytes
       if ((flags & (Flag.dirty | Flag.kept)) !== Flag.dirty) this.#dirty(entity)
       this.onChange?.(entity, time, known, ops?.[row] !== Op.retract)
       if (ids === null) continue
       store.floats[record * (layout.stride >> 1) + layout.until] = Number.NaN
       settle(store, entity, time, ids[row] as number, record, this.plan.stream.dedupeSpanMs as number, (at, of) =>
-        letter(table.shard(entity), offsetOfOrder(of), partitionOfOrder(of), at, 'FS_DEAD_DUPLICATE_DIFFERS'),
+        letter(shard, offsetOfOrder(of), partitionOfOrder(of), at, 'FS_DEAD_DUPLICATE_DIFFERS'),
       )
     }
     return newest
@@ -352,6 +411,8 @@ export class ViewEngine {
     const versions = this.#versions
     // A primary key that is too long is one that the view cannot take: the decoder has refused nulls.
     if (versions === null || changelogRow === null || changelogRow === undefined) return
+    // What lies in one shard is written with one position: all of it has seen the record, or none.
+    if (this.#versionsStay && offsetOfOrder(order) < (this.#from[changelogRow.shard] as number)) return
     const key = isDelete ? null : this.#entities.key(entity).slice()
     const at = versions.add(changelogRow, { knownMs: known, order, timeMs: time, entity: key })
     const all = changelogRow.versions
@@ -402,6 +463,19 @@ export class ViewEngine {
     if (this.#entities.has(entity, Flag.dirty)) return
     this.#entities.set(entity, Flag.dirty)
     this.#changed.push(entity)
+    const events = Math.min(this.#state.events.count(entity), this.plan.split.splitEvents)
+    const shard = this.#entities.shard(entity)
+    this.#changedBytes[shard] =
+      (this.#changedBytes[shard] as number) +
+      events * this.plan.layout.stride * 4 +
+      this.#entities.key(entity).length +
+      (this.#state.tilesOf(entity)?.bytes ?? 0) +
+      rowBytes
+  }
+
+  /** About what the changed rows of a shard take in a flush, bytes; strings and rows of a changelog are not counted. */
+  changedBytes(shard: number): number {
+    return this.#changedBytes[shard] as number
   }
 
   /** Inputs of every event as records, and their identities. Returns the ids, null where there are none. */
@@ -436,12 +510,18 @@ export class ViewEngine {
       }
   }
 
-  /** Rows changed since the last call, folded, pruned and encoded; of split ones what must be written and dropped. */
-  *takeChanged(): Generator<ChangedRow> {
+  /**
+   * Rows changed since the last call, folded, pruned and encoded; of split ones what must be written and dropped. `only`:
+   * those of these shards, the others stay changed.
+   */
+  *takeChanged(only?: ReadonlySet<number>): Generator<ChangedRow> {
     const state = this.#state
     const table = this.plan.view.name
-    const changed = this.#changed
-    this.#changed = []
+    const isAsked = (entity: number): boolean => only === undefined || only.has(this.#entities.shard(entity))
+    const changed = only === undefined ? this.#changed : this.#changed.filter(isAsked)
+    this.#changed = only === undefined ? [] : this.#changed.filter((entity) => !isAsked(entity))
+    if (only === undefined) this.#changedBytes.fill(0)
+    else for (const shard of only) this.#changedBytes[shard] = 0
     for (const entity of changed) {
       const events = { state, entity }
       foldTiles(state, entity)
@@ -453,7 +533,7 @@ export class ViewEngine {
       yield parts === undefined ? own : { ...own, parts }
     }
     if (this.#versions === null) return
-    for (const changedRow of this.#versions.takeChanged()) yield { table: changelogTable(table), ...changedRow }
+    for (const changedRow of this.#versions.takeChanged(only)) yield { table: changelogTable(table), ...changedRow }
   }
 
   #prune(entity: number): void {

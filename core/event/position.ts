@@ -64,6 +64,19 @@ export function covers(a: Position, b: Position): boolean {
 
 export const samePosition = (a: Position, b: Position): boolean => a.logId === b.logId && covers(a, b) && covers(b, a)
 
+/** Equal in every partition, epochs included; a stream that is absent is one with no partitions. */
+export function identicalPosition(a: Position, b: Position): boolean {
+  if (a === b) return true
+  if (a.logId !== b.logId) return false
+  const streams = new Set([...Object.keys(a.streams), ...Object.keys(b.streams)])
+  for (const stream of streams) if (!identicalPartitions(a.streams[stream] ?? [], b.streams[stream] ?? [])) return false
+  return true
+}
+
+const identicalPartitions = (a: readonly PartitionPosition[], b: readonly PartitionPosition[]): boolean =>
+  a.length === b.length &&
+  a.every((partition, index) => partition.next === b[index]?.next && partition.epoch === b[index].epoch)
+
 /** The part of a position that concerns these streams. */
 export const ofStreams = ({ logId, streams }: Position, names: readonly string[]): Position => ({
   logId,

@@ -68,10 +68,21 @@ export interface RowRead {
  * A store holds one *generation* (the fingerprint of the projection that built it); rows of another are never seen.
  */
 export interface OnlineStore {
-  /** Takes shards with an epoch above every earlier one, and says where each stands. */
+  /** The flushes of one `apply` are written together or not at all. Absent: one shard after the other. */
+  readonly appliesTogether?: boolean
+  /** A shard is flushed before its changed rows take about so much, bytes: what holds the store up. Absent: no bound. */
+  readonly flushBytesMax?: number
+  /**
+   * Takes shards with an epoch above every earlier one, and says where each stands. One whose answer is lost is asked
+   * again: the shards are then taken once more.
+   */
   acquire(
     shards: readonly number[],
   ): Promise<readonly { readonly lease: ShardLease; readonly position: ShardPosition | null }[]>
+  /**
+   * One outcome per flush, in order. An error of kind `unavailable` says that it is not known what became of them: they
+   * are sent again as they are, until they are answered.
+   */
   apply(flushes: readonly ShardFlush[]): Promise<readonly FlushOutcome[]>
   read(view: string, shards: readonly number[], keys: readonly Uint8Array[]): Promise<RowRead>
   /**

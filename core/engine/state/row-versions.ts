@@ -30,7 +30,7 @@ const headerBytes = 8
 /**
  * What each primary key of a changelog went through, for one view: a new version takes the one before it back, wherever
  * that lies, and one that comes late is taken back by the one behind it. Kept in the online store beside the view's rows,
- * by the shard of the primary key.
+ * by the shard of its entity where the primary key names it, else by the shard of the primary key.
  *
  * All versions are kept: a partition may lag behind another by any time, and what it brings belongs in between. So a row
  * grows by some 40 bytes with each change of it; a changelog has an object a version, other streams have none an event.
@@ -53,8 +53,15 @@ export class RowVersions {
     return this.#rows.size * 200 + this.#versions * 120
   }
 
-  /** The changelog row of each record of a batch; null for a primary key that cannot be encoded. */
-  resolve(columns: Readonly<Record<string, Column>>, rows: number): (ChangelogRow | null)[] {
+  /**
+   * The changelog row of each record of a batch; null for a primary key that cannot be encoded. `shardOfRow`: where a new
+   * one lies, by the index of its record; null: by its primary key.
+   */
+  resolve(
+    columns: Readonly<Record<string, Column>>,
+    rows: number,
+    shardOfRow: (row: number) => number | null = () => null,
+  ): (ChangelogRow | null)[] {
     const parts = this.#fields.map((field) => columns[field] as Column)
     return Array.from({ length: rows }, (_, row) => {
       try {
@@ -63,6 +70,7 @@ export class RowVersions {
             parts.map((column): Scalar => scalarAt(column, row)),
             this.#types,
           ),
+          shardOfRow(row),
         )
       } catch (error) {
         if (error instanceof FeatureStoreError && error.code === 'FS_ENTITY_INVALID') return null
@@ -71,11 +79,12 @@ export class RowVersions {
     })
   }
 
-  #named(key: Uint8Array): ChangelogRow {
+  #named(key: Uint8Array, ofEntity: number | null): ChangelogRow {
     const name = Buffer.from(key).toString('latin1')
     let row = this.#rows.get(name)
     if (row === undefined) {
-      row = { key, shard: shardOf(key, this.#shards), versions: [], loaded: false, dirty: false, held: false }
+      const shard = ofEntity ?? shardOf(key, this.#shards)
+      row = { key, shard, versions: [], loaded: false, dirty: false, held: false }
       this.#rows.set(name, row)
     }
     return row
@@ -105,12 +114,25 @@ export class RowVersions {
     return this.#changed.size > 0
   }
 
-  *takeChanged(): Generator<{ readonly shard: number; readonly key: Uint8Array; readonly row: Uint8Array }> {
-    const changed = [...this.#changed]
-    this.#changed.clear()
+  /** `only`: those of these shards, the others stay changed. */
+  *takeChanged(
+    only?: ReadonlySet<number>,
+  ): Generator<{ readonly shard: number; readonly key: Uint8Array; readonly row: Uint8Array }> {
+    const changed = [...this.#changed].filter(({ shard }) => only === undefined || only.has(shard))
     for (const row of changed) {
+      this.#changed.delete(row)
       row.dirty = false
       yield { shard: row.shard, key: row.key, row: encodeVersions(row.versions) }
+    }
+  }
+
+  /** Forgets the rows of these shards, changed or not. */
+  drop(shards: ReadonlySet<number>): void {
+    for (const [name, row] of this.#rows) {
+      if (!shards.has(row.shard)) continue
+      if (row.loaded) this.#versions -= row.versions.length
+      this.#changed.delete(row)
+      this.#rows.delete(name)
     }
   }
 

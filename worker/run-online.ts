@@ -1,0 +1,208 @@
+import { fieldsApplied, streamOf } from '../core/definition/catalog.ts'
+import { FeatureStoreError, notYet } from '../core/errors.ts'
+import { offset } from '../core/event/position.ts'
+import type { ShardOwnership } from '../core/ports/shard-ownership.ts'
+import { StreamReader } from '../schemas/stream-reader.ts'
+import { allShards } from './all-shards.ts'
+import { OnlineProjection } from './online-projection.ts'
+import { isUnavailable, Outage } from './outage.ts'
+import { FlushPacer } from './pacing.ts'
+import type { WorkerOptions } from './run.ts'
+import { ShardKeeper } from './shard-keeper.ts'
+
+/** Small reads, so that partitions advance together. */
+const readBytes = 256 * 1024
+
+/**
+ * Runs the online projection for the shards that are ours, as they come and go. `caughtUp` is called when the end of the
+ * log is reached for the first time. A store that does not answer is asked again until it does; meanwhile events are read
+ * as long as there is memory for what they change.
+ *
+ * Errors: FS_STATE_FORMAT: the store holds what the log no longer has; FS_FENCED: a successor took an embedded store;
+ *         FS_NOT_YET: a view that needs one owner of all shards.
+ */
+export async function runOnline(options: WorkerOptions, caughtUp: () => void): Promise<void> {
+  const ownership = options.ownership ?? allShards(options.settings.shards)
+  const run = new OnlineRun(options, ownership)
+  await using _membership = await ownership.join(run.keeper)
+  // Before leaving: nobody waits for what is given back then.
+  using _keeper = run.keeper
+  await run.follow(caughtUp)
+}
+
+class OnlineRun {
+  readonly keeper: ShardKeeper
+  readonly #options: WorkerOptions
+  readonly #projection: OnlineProjection
+  readonly #streams: readonly StreamReader[]
+  readonly #pacer: FlushPacer
+  readonly #stops: number[]
+  readonly #flushOutage: Outage
+  readonly #applyOutage: Outage
+  #flushing: Promise<void> = Promise.resolve()
+  #failure: { readonly error: unknown } | null = null
+
+  constructor(options: WorkerOptions, { shared }: ShardOwnership) {
+    const { catalog, online, log, schemas, settings, clock, logger } = options
+    this.#options = options
+    this.#projection = new OnlineProjection(catalog, online, log.logId, settings)
+    checkDivisible(this.#projection, shared, online.appliesTogether === true)
+    this.#streams = this.#projection.streams.map((name) => {
+      const stream = streamOf(catalog, name)
+      const projection = fieldsApplied(catalog, stream)
+      // An engine remembers keys and strings on its own: tables may begin anew.
+      const tableBytesMax = settings.memoryBytesMax / 4
+      return new StreamReader({ log, schemas, stream, projection, tableBytesMax, reuse: true })
+    })
+    this.#pacer = new FlushPacer(clock, settings.flushMs)
+    this.#stops = [...(options.stops ?? [])]
+    this.#flushOutage = new Outage(clock, logger, 'flush')
+    this.#applyOutage = new Outage(clock, logger, 'rows')
+    const sleep = (ms: number): Promise<void> => options.sleep(ms)
+    this.keeper = new ShardKeeper({ projection: this.#projection, shared, clock, logger, sleep })
+  }
+
+  async follow(caughtUp: () => void): Promise<void> {
+    const { signal, until, settings } = this.#options
+    while (!signal.aborted) {
+      await this.#settleShards()
+      const read = this.#isStopped ? 0 : await this.#read()
+      const isIdle = read === 0
+      await this.#flushIfDue(isIdle)
+      await this.#report()
+      if (!isIdle) continue
+      const isDone = await this.#isDone()
+      if (isDone) caughtUp()
+      if (isDone && until === 'caught-up') break
+      await this.#pause(isDone ? settings.pollMs : Math.max(settings.pollMs, this.#waitMs))
+    }
+    await this.#end()
+  }
+
+  /** The ownership's word, and what became of the last flush. New shards go on only where the log goes on. */
+  async #settleShards(): Promise<void> {
+    if (!(await this.keeper.step())) return
+    for (const reader of this.#streams) {
+      const partitions = await reader.refresh()
+      if (!this.#projection.continuesOn(reader.stream.name, partitions)) {
+        // Rows that hold records which the log no longer has cannot be corrected, only rebuilt.
+        throw new FeatureStoreError(
+          'FS_STATE_FORMAT',
+          `the online rows hold records of ${reader.stream.name} that the log no longer has`,
+        )
+      }
+    }
+  }
+
+  /** One batch of each partition; two where some shards lag behind. Returns the number of records read. */
+  async #read(): Promise<number> {
+    let read = 0
+    for (const reader of this.#streams) {
+      const { name } = reader.stream
+      const partitions = await reader.refresh()
+      for (let partition = 0; partition < partitions.length; partition++) {
+        this.#projection.begin(name, partition, partitions[partition]?.epochs.at(-1)?.epoch ?? 0)
+        for (const from of this.#projection.reads(name, partition)) {
+          const batch = await reader.read(partition, offset(from), readBytes)
+          if (batch === null) continue
+          try {
+            await this.#projection.apply(batch)
+          } catch (error) {
+            if (!isUnavailable(error)) throw error
+            this.#applyOutage.failed(error)
+            await this.#pause(this.#applyOutage.waitMs)
+            return read
+          }
+          this.#applyOutage.answered()
+          read += batch.nextOffset - batch.firstOffset
+        }
+      }
+    }
+    return read
+  }
+
+  async #flushIfDue(isIdle: boolean): Promise<void> {
+    const projection = this.#projection
+    const isAwaited = isIdle || this.#isStopped
+    const { full } = projection
+    const isDue = isAwaited || (this.#pacer.due && this.#flushOutage.isDue) || projection.isOverBound
+    if (isDue && projection.changed) {
+      await this.#flushed()
+      this.#flush()
+      if (isAwaited) await this.#flushed()
+    } else if (full.length > 0) {
+      await this.#flushed()
+      this.#flush(new Set(full))
+    }
+  }
+
+  /** Begins a flush; awaited before the next one, and what fails in between is told then. */
+  #flush(only?: ReadonlySet<number>): void {
+    this.#flushing = this.#pacer
+      .run(() => this.#projection.flush(only))
+      .then(
+        () => this.#flushOutage.answered(),
+        (error: unknown) => {
+          if (isUnavailable(error)) this.#flushOutage.failed(error)
+          else this.#failure = { error }
+        },
+      )
+  }
+
+  async #flushed(): Promise<void> {
+    await this.#flushing
+    if (this.#failure !== null) throw this.#failure.error
+  }
+
+  async #report(): Promise<void> {
+    const { applied } = this.#projection
+    this.#options.onProgress?.({ projection: 'online', applied, total: await logTotal(this.#streams) })
+    if (!this.#isStopped || this.#projection.changed) return
+    this.#stops.shift()
+    await this.#options.onStop?.(applied)
+  }
+
+  /** Nothing is read on until all that was applied is in the store. */
+  get #isStopped(): boolean {
+    return this.#stops[0] !== undefined && this.#projection.applied >= this.#stops[0]
+  }
+
+  /** Everything that the log had is in the store, for every shard that is ours. */
+  async #isDone(): Promise<boolean> {
+    await this.#flushed()
+    return this.keeper.isSettled && !this.#projection.changed && !this.#flushOutage.isOn && !this.#applyOutage.isOn
+  }
+
+  get #waitMs(): number {
+    return Math.max(this.keeper.waitMs, this.#flushOutage.waitMs)
+  }
+
+  /** Sleeps, unless shards come or go. */
+  async #pause(ms: number): Promise<void> {
+    await Promise.race([this.#options.sleep(ms), this.keeper.told])
+  }
+
+  /** What was applied is written, if the store answers: else it is applied again by whoever goes on. */
+  async #end(): Promise<void> {
+    await this.#flushed()
+    try {
+      if (this.#projection.changed) await this.#projection.flush()
+    } catch (error) {
+      if (!isUnavailable(error)) throw error
+      this.#options.logger.warn('online.unflushed', { code: error.code, reason: error.message })
+    }
+  }
+}
+
+/** Some rows can be kept right only by one owner of all shards, which are written together. */
+function checkDivisible({ undivided }: OnlineProjection, shared: boolean, appliesTogether: boolean): void {
+  if (undivided.length === 0 || (appliesTogether && !shared)) return
+  const where = shared ? 'shards that several workers share' : 'a store that writes shards one by one'
+  throw notYet(`views ${undivided.join(', ')}, of changelogs whose primary key does not name the entity, on ${where}`)
+}
+
+export async function logTotal(streams: readonly StreamReader[]): Promise<number> {
+  let total = 0
+  for (const reader of streams) for (const { next } of await reader.ends()) total += next
+  return total
+}
