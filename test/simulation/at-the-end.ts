@@ -8,6 +8,7 @@ import type { OnlineStore } from '../../core/ports/online-store.ts'
 import { StreamReader } from '../../schemas/stream-reader.ts'
 import { stateDigest } from '../../worker/audit/digest.ts'
 import { OnlineProjection } from '../../worker/online-projection.ts'
+import type { SimOfflineServer } from './fakes/sim-offline-store.ts'
 import type { SimLogServer } from './fakes/sim-log.ts'
 import { hexOf, placeOf, type SimStoreNode } from './fakes/sim-store-node.ts'
 import { Finding } from './finding.ts'
@@ -78,9 +79,13 @@ function checkDeadLetters(nodes: readonly SimStoreNode[], twin: Twin): void {
 
 /** Each record of the log is there once. */
 function checkOffline({ offline, log }: World): void {
+  for (const { inserted } of offline) checkTables(inserted, log)
+}
+
+function checkTables(inserted: SimOfflineServer['inserted'], log: SimLogServer): void {
   for (const [stream, partitions] of log.streams)
     partitions.forEach(({ end }, partition) => {
-      const ranges = offline.inserted
+      const ranges = inserted
         .filter(([of, at]) => of === stream && at === partition)
         .map(([, , first, next]) => [first, next] as const)
         .sort(([a], [b]) => a - b)

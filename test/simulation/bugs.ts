@@ -20,6 +20,10 @@ const inFile =
 
 const shardState = inFile('connectors/kit/shard-state.ts')
 const projection = inFile('worker/online-projection.ts')
+const shard = inFile('worker/shard-set.ts')
+const loadRows = inFile('worker/load-rows.ts')
+const keeper = inFile('worker/shard-keeper.ts')
+const positions = inFile('core/event/position.ts')
 const offline = inFile('worker/offline-projection.ts')
 const engine = inFile('core/engine/view-engine.ts')
 const rowParts = inFile('core/engine/row-parts.ts')
@@ -62,7 +66,7 @@ export const bugs: readonly Bug[] = [
     "return { kind: 'already-applied' }",
     "return { kind: 'applied' }",
   ),
-  shardState(
+  positions(
     'positions of the first partition alone are compared',
     'a.every((partition',
     'a.slice(0, 1).every((partition',
@@ -84,75 +88,126 @@ export const bugs: readonly Bug[] = [
   // From where a shard takes records.
   projection(
     'off by one: the record at the position is skipped',
-    'return stored === null ? 0 : nextOffset(stored.position, batch.stream, batch.partition)',
-    'return stored === null ? 0 : nextOffset(stored.position, batch.stream, batch.partition) + 1',
+    'firsts[shard.number] = shard.next(batch.stream, batch.partition)',
+    'firsts[shard.number] = shard.next(batch.stream, batch.partition) + 1',
   ),
   projection(
     'off by one: the record before the position is taken again',
-    'return stored === null ? 0 : nextOffset(stored.position, batch.stream, batch.partition)',
-    'return stored === null ? 0 : nextOffset(stored.position, batch.stream, batch.partition) - 1',
+    'firsts[shard.number] = shard.next(batch.stream, batch.partition)',
+    'firsts[shard.number] = shard.next(batch.stream, batch.partition) - 1',
   ),
   projection(
     'the position of the wrong partition',
-    'return stored === null ? 0 : nextOffset(stored.position, batch.stream, batch.partition)',
-    'return stored === null ? 0 : nextOffset(stored.position, batch.stream, 0)',
+    'firsts[shard.number] = shard.next(batch.stream, batch.partition)',
+    'firsts[shard.number] = shard.next(batch.stream, 0)',
   ),
   projection(
     'a shard that is ahead takes again what it has',
-    'const stored = this.#byShard.get(shard)?.stored ?? null\n',
-    'const stored = this.#owned[0]?.stored ?? null\n',
+    'firsts[shard.number] = shard.next(batch.stream, batch.partition)',
+    'firsts[shard.number] = (taking[0] as Shard).next(batch.stream, batch.partition)',
   ),
   projection(
     'reading goes on where the furthest shard is: lost tail of the others',
-    'return Math.min(\n      ...this.#owned',
-    'return Math.max(\n      ...this.#owned',
+    'return low > high ? [] : low === high ? [low] : [low, high]',
+    'return low > high ? [] : [high]',
   ),
-  projection(
-    'a shard that is ahead goes back',
-    'held.next > applied.next ? held : applied',
-    'held.next > applied.next ? applied : applied',
+  shard(
+    'lost tail on rebalance: a batch counts for shards that it does not follow',
+    'return batch.firstOffset <= next && next < batch.nextOffset',
+    'return next < batch.nextOffset',
   ),
-  projection(
+  shard('a batch takes a shard back', 'next < batch.nextOffset', 'next <= batch.nextOffset + 40'),
+  shard(
     'positions of a flush go on moving while it is sent',
     '([stream, partitions]) => [stream, [...partitions]]',
     '([stream, partitions]) => [stream, partitions]',
   ),
-  projection(
-    'the newest event time is not restored',
-    'this.#newest[stream] = Math.max(this.#newest[stream] ?? newest, newest)',
-    'void newest',
+  shard('the newest event time is not restored', 'Object.assign(this.#newest, position?.newestEventTimeMs ?? {})', ''),
+  shard(
+    "a shard begins at the log's beginning whatever the store holds",
+    'this.#applied[stream] = [...partitions]\n',
+    'void [stream, partitions]\n',
   ),
-  // What is flushed.
-  projection('dead letters are not flushed', 'deadLetters: dead,', 'deadLetters: [],'),
-  projection('dead letters of the last flush are flushed', 'for (const shard of this.#owned) shard.dead = []\n', ''),
+  // What is flushed, and what becomes of it.
+  shard('dead letters are not flushed', 'deadLetters: this.dead,', 'deadLetters: [],'),
+  shard('what is sent again names another position', 'from: this.stored,', 'from: this.flight?.from ?? null,'),
   projection(
-    'dead letters of records are kept by every shard',
+    'dead letters of records are kept by any shard',
     'const shard = batch.partition % this.#settings.shards\n',
     'const shard = batch.firstOffset % this.#settings.shards\n',
   ),
   projection(
     'a gap is taken for applied: stale memory after a failover',
-    "if (outcome.kind === 'gap')",
-    "if (outcome.kind === 'gap' && flushes.length === 0)",
+    "if (outcome.kind === 'fenced' || outcome.kind === 'gap') refused",
+    "if (outcome.kind === 'fenced') refused",
   ),
   projection(
     'a fence is taken for applied',
-    "if (outcome.kind === 'fenced')",
-    "if (outcome.kind === 'fenced' && flushes.length === 0)",
+    "if (outcome.kind === 'fenced' || outcome.kind === 'gap') refused",
+    "if (outcome.kind === 'gap') refused",
+  ),
+  projection(
+    'what is applied already is taken for a gap',
+    "if (outcome.kind === 'fenced' || outcome.kind === 'gap') refused[outcome.kind]",
+    "if (outcome.kind !== 'applied') refused[outcome.kind === 'fenced' ? 'fenced' : 'gap']",
+  ),
+  projection(
+    'a flush that nobody answered is not sent again',
+    'const again = asked.filter(({ isUnanswered }) => isUnanswered)',
+    'const again = asked.filter(({ isUnanswered, flight }) => isUnanswered && flight === null)',
   ),
   projection(
     'a flush that nobody answered is taken for applied',
-    'const outcomes = await this.#store.apply(flushes)',
-    "const outcomes = await this.#store.apply(flushes).catch(() => flushes.map(() => ({ kind: 'applied' as const })))",
+    'const sending = this.#store.apply(flushes)',
+    "const sending = this.#store.apply(flushes).catch(() => flushes.map(() => ({ kind: 'applied' as const })))",
   ),
   projection(
     'rows of one shard go with another',
-    'rows: rows.get(lease.shard) ?? []',
-    'rows: rows.get(lease.shard ^ 1) ?? []',
+    'shard.take(this.#logId, rows.get(shard.number) ?? [])',
+    'shard.take(this.#logId, rows.get(shard.number ^ 1) ?? [])',
   ),
-  projection('rows are dropped before their flush is answered', '    await this.#flushing\n    for', '    for'),
+  projection(
+    'a shard that is lost keeps its memory',
+    'for (const shard of shards) shard.lose(reason)\n    for (const engine of this.#engines) engine.disown',
+    'for (const shard of shards) shard.lose(reason)\n    for (const engine of [] as ViewEngine[]) engine.disown',
+  ),
+  projection(
+    'rows are dropped before their flush is answered',
+    '    await this.#arrived()\n    if (this.#held()',
+    '    if (this.#held()',
+  ),
+  projection(
+    'rows are dropped whose flush nobody answered',
+    'if (this.#held().some(({ isUnanswered }) => isUnanswered)) await this.flush()\n',
+    '',
+  ),
+  projection(
+    'a shard is given back before it is flushed',
+    '(shard.changed || shard.flight !== null)',
+    '(shard.changed && shard.flight !== null)',
+  ),
+  projection(
+    'a shard that was given back keeps its rows',
+    'for (const engine of this.#engines) engine.disown(new Set(shards))\n  }',
+    '}',
+  ),
+  loadRows('rows are taken wherever their shard stands', 'this.#stale.add(own.shard)', 'void own'),
+  keeper(
+    'a revoked shard is forgotten and not flushed',
+    'await this.#options.projection.release(shards)',
+    'this.#options.projection.drop(shards)',
+  ),
+  keeper(
+    'a lost shard is not asked for again',
+    'lost !== undefined && nowMs - lost.atMs < pauseMs(lost)',
+    'lost !== undefined',
+  ),
   // Memory as a cache.
-  engine('double merge after an eviction', '      this.#state.clear(entity)\n', ''),
+  engine(
+    'double merge after an eviction',
+    '      this.#state.clear(entity)\n      this.#setDirectory(entity, null)\n      table.unset(entity, Flag.loaded)\n',
+    '      this.#setDirectory(entity, null)\n      table.unset(entity, Flag.loaded)\n',
+  ),
   engine(
     'what has changed is evicted',
     'if (table.has(entity, Flag.dirty) || !table.has(entity, Flag.loaded)) continue',
@@ -166,8 +221,8 @@ export const bugs: readonly Bug[] = [
   ),
   engine(
     'retracts are applied again on replay',
-    'if (offset < (firsts[table.shard(entity)] as number)) continue\n      if ((flags',
-    'if (offset < (firsts[table.shard(entity)] as number) && ops?.[row] !== Op.retract) continue\n      if ((flags',
+    'if (offset < (firsts[shard] as number)) continue\n      if ((flags',
+    'if (offset < (firsts[shard] as number) && ops?.[row] !== Op.retract) continue\n      if ((flags',
   ),
   engine(
     'late events are taken on replay',

@@ -23,6 +23,8 @@ export type Fault =
   | { readonly kind: 'slow'; readonly server: number; readonly forMs: number }
   /** Many commands are doubled, lost, answered too late. */
   | { readonly kind: 'noise'; readonly server: number; readonly forMs: number }
+  /** Shards are dealt anew, so often. */
+  | { readonly kind: 'rebalance'; readonly times: number; readonly everyMs: number }
 
 export type FaultKind = Fault['kind']
 
@@ -44,6 +46,7 @@ const shares: Readonly<Record<FaultKind, number>> = {
   cut: 3,
   slow: 2,
   noise: 4,
+  rebalance: 4,
 }
 const kinds = Object.keys(shares) as readonly FaultKind[]
 const sharesTotal = Object.values(shares).reduce((total, share) => total + share, 0)
@@ -77,6 +80,7 @@ function faultOf(random: Prng, nodes: number, servers: number): Fault {
     case 'stop':
       return { kind }
     case 'burst':
+    case 'rebalance':
       return { kind, times: random.integer(2, 4), everyMs: 20 + random.unit() * 300 }
     case 'pause':
     case 'zombie':

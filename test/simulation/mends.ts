@@ -7,23 +7,10 @@ import type { Change } from './bugs.ts'
 
 export const mends: readonly Change[] = [
   {
-    // A flush that makes room before every partition was begun with forgets the positions of the others.
-    file: 'worker/online-projection.ts',
-    find: `        Object.entries(streams).map(([stream, partitions]) => [
-          stream,
-          partitions.map((applied, partition) => {
-            const held = stored.position.streams[stream]?.[partition]
-            return held !== undefined && held.next > applied.next ? held : applied
-          }),
-        ]),`,
-    replace: `        [...new Set([...Object.keys(stored.position.streams), ...Object.keys(streams)])].map((stream) => {
-          const before = stored.position.streams[stream] ?? []
-          const now = streams[stream] ?? []
-          const both = Array.from({ length: Math.max(before.length, now.length) }, (_, partition) => {
-            const [held, applied] = [before[partition], now[partition]]
-            return applied === undefined || (held !== undefined && held.next > applied.next) ? held : applied
-          })
-          return [stream, both as PartitionPosition[]]
-        }),`,
+    // Of two places to read from, the shards of the second may be lost while the log answers: its records follow nothing.
+    file: 'worker/run-online.ts',
+    find: '          if (batch === null) continue\n',
+    replace:
+      '          if (batch === null || !this.#projection.reads(name, partition).some((next) => next >= from)) continue\n',
   },
 ]

@@ -7,6 +7,7 @@ import type { SimNetwork, Route } from './fakes/network.ts'
 import { SimProcess } from './fakes/process.ts'
 import { SimLog, type SimLogServer } from './fakes/sim-log.ts'
 import { SimOfflineStore, type SimOfflineServer } from './fakes/sim-offline-store.ts'
+import type { SimShardGroup } from './fakes/sim-shard-group.ts'
 import { SimOnlineStore } from './fakes/sim-online-store.ts'
 import type { SimStoreNode } from './fakes/sim-store-node.ts'
 import type { Scheduler } from './scheduler.ts'
@@ -21,9 +22,15 @@ export interface World {
   readonly logRoute: Route
   readonly batchesMax: number
   readonly nodes: readonly SimStoreNode[]
-  readonly offline: SimOfflineServer
+  /** One for each place of a worker: of two workers that fill one table, one is told that it does not stand there. */
+  readonly offline: readonly SimOfflineServer[]
   readonly offlineRoute: Route
   readonly settings: WorkerSettings
+  /** Null: one worker has all shards. */
+  readonly group: SimShardGroup | null
+  readonly flushBytesMax: number | undefined
+  /** Workers too read rows where they may be old. */
+  readonly staleReads: boolean
 }
 
 export type Ending = { readonly kind: 'stopped' } | { readonly kind: 'failed'; readonly error: FeatureStoreError }
@@ -42,15 +49,17 @@ export interface SimWorker {
   wake(): void
 }
 
-/** A worker that owns all shards. */
-export class LoneWorker implements SimWorker {
+/** The worker of worker/run.ts, with all shards or with those that a group gives it. */
+export class ProductWorker implements SimWorker {
   readonly name: string
   ending: Ending | null = null
   readonly #world: World
   readonly #process: SimProcess
+  readonly #offline: SimOfflineServer
   readonly #stopping = new AbortController()
 
-  constructor(world: World, name: string) {
+  constructor(world: World, name: string, place: number) {
+    this.#offline = world.offline[place] as SimOfflineServer
     this.#world = world
     this.name = name
     this.#process = new SimProcess(world.scheduler, name)
@@ -61,8 +70,8 @@ export class LoneWorker implements SimWorker {
   }
 
   start(onEnding: () => void): void {
-    const { scheduler, network, catalog, log, logRoute, batchesMax, nodes, offline, offlineRoute, settings } =
-      this.#world
+    const { scheduler, network, catalog, log, logRoute, batchesMax, nodes, offlineRoute, settings } = this.#world
+    const { group, flushBytesMax, staleReads } = this.#world
     const process = this.#process
     const end = (ending: Ending): void => {
       this.ending = ending
@@ -73,9 +82,10 @@ export class LoneWorker implements SimWorker {
       catalog,
       log: new SimLog(scheduler, log, network, logRoute, process, batchesMax),
       schemas: writerSchemas,
-      online: new SimOnlineStore(nodes, network, process, false),
-      offline: new SimOfflineStore(offline, network, offlineRoute, process),
+      online: new SimOnlineStore(nodes, network, process, staleReads, flushBytesMax),
+      offline: new SimOfflineStore(this.#offline, network, offlineRoute, process),
       settings,
+      ...(group === null ? {} : { ownership: group.ownership(process) }),
       clock: { nowMs: () => Math.floor(scheduler.nowMs) },
       logger: silentLogger,
       sleep: (ms) => process.sleep(ms),
@@ -95,6 +105,7 @@ export class LoneWorker implements SimWorker {
   }
   crash(): void {
     this.#process.crash()
+    this.#world.group?.giveUp(this.name)
   }
   pause(): void {
     this.#process.pause()

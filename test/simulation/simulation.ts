@@ -10,13 +10,14 @@ import { Route, SimNetwork } from './fakes/network.ts'
 import { SimProcess } from './fakes/process.ts'
 import { SimLogServer } from './fakes/sim-log.ts'
 import { SimOfflineServer } from './fakes/sim-offline-store.ts'
+import { SimShardGroup } from './fakes/sim-shard-group.ts'
 import { SimOnlineStore } from './fakes/sim-online-store.ts'
 import { SimStoreNode } from './fakes/sim-store-node.ts'
 import { faultPlan, faultText, type Fault } from './faults.ts'
 import { Finding } from './finding.ts'
 import { Checker, readEntity, type Checks } from './reader.ts'
 import { Scheduler } from './scheduler.ts'
-import { LoneWorker, type SimWorker, type World } from './sim-worker.ts'
+import { ProductWorker, type SimWorker, type World } from './sim-worker.ts'
 import { Twin } from './twin.ts'
 import { catalogs, deadCodeOf, partitionsOf, recordOf, speed, startMs, Workload, type Draft } from './workload.ts'
 
@@ -44,10 +45,10 @@ const embeddedShare = 0.3
 /** Of readers that read all the time. */
 const readerCount = 2
 /** Faults come until then; the log stops growing a little before. */
-const faultsUntilMs = 16_000
+const faultsUntilMs = 12_000
 /** After the faults, for the workers to catch up; and then for what is still on its way. */
 const catchUpMs = 40_000
-const lingerMs = 4_000
+const lingerMs = 3_000
 const stepsMax = 400_000
 /** Parts of rows are small here, so that busy entities have many. */
 const split: RowSplit = { splitEvents: 20, partEvents: 8 }
@@ -68,7 +69,8 @@ class Simulation {
   readonly #checker: Checker
   readonly #faults: Record<string, number> = {}
   readonly #endings: Record<string, number> = {}
-  #current: SimWorker | null = null
+  /** By place: a place that is empty is filled by a supervisor. */
+  readonly #current: (SimWorker | null)[]
   #workers = 0
   #events = 0
   /** When the store last lost something. */
@@ -80,6 +82,7 @@ class Simulation {
     const scheduler = new Scheduler(seed)
     const { random } = scheduler
     const isEmbedded = random.chance(embeddedShare)
+    const places = isEmbedded ? 1 : random.integer(1, 3)
     const catalog = isEmbedded ? catalogs.alone : catalogs.shared
     this.#scheduler = scheduler
     this.#plans = [...catalog.views.keys()].map((name) => planView(catalog, name, historyMs, split))
@@ -90,7 +93,7 @@ class Simulation {
       // None held longer than a batch, some, all.
       memoryBytesMax: random.pick([25_000, 45_000, 1e9]),
       flushMs: random.pick([50, 300, 1_500]),
-      pollMs: random.pick([40, 200]),
+      pollMs: random.pick([80, 250]),
     }
     this.#world = {
       scheduler,
@@ -103,10 +106,14 @@ class Simulation {
         { length: isEmbedded ? 1 : 2 },
         (_, index) => new SimStoreNode(scheduler, `node ${index}`, this.#plans),
       ),
-      offline: new SimOfflineServer(),
+      offline: Array.from({ length: places }, () => new SimOfflineServer()),
       offlineRoute: new Route(),
       settings,
+      group: isEmbedded ? null : new SimShardGroup(scheduler, shards),
+      flushBytesMax: isEmbedded ? undefined : random.pick([undefined, 6_000, 60_000]),
+      staleReads: !isEmbedded && random.chance(0.3),
     }
+    this.#current = new Array<null>(places).fill(null)
     this.#twin = new Twin(this.#plans, shards)
     this.#checker = new Checker(this.#plans, this.#twin)
   }
@@ -131,7 +138,7 @@ class Simulation {
     this.#write()
     this.#planFaults()
     for (let reader = 0; reader < readerCount; reader++) this.#startReader(`reader ${reader}`)
-    this.#startWorker()
+    for (const place of this.#current.keys()) this.#startWorker(place)
     await scheduler.run(() => scheduler.nowMs >= faultsUntilMs, stepsMax)
     this.#world.network.fateShare = 0
     this.#writeLast()
@@ -155,7 +162,7 @@ class Simulation {
     const { random } = scheduler
     const workload = new Workload(random)
     for (let left = eventsMin + random.integer(0, 300); left > 0;) {
-      const stream = random.pick(['taps', 'taps', 'taps', 'orders', 'orders', 'accounts'])
+      const stream = random.pick(['taps', 'taps', 'taps', 'orders', 'orders', 'accounts', 'seats'])
       if (!catalog.streams.has(stream)) continue
       const size = Math.min(left, random.integer(1, 34))
       left -= size
@@ -221,17 +228,17 @@ class Simulation {
     loop().catch((error: unknown) => scheduler.fail(error))
   }
 
-  #startWorker(): void {
-    const worker = new LoneWorker(this.#world, `worker ${++this.#workers}`)
-    this.#current = worker
+  #startWorker(place: number): void {
+    const worker = new ProductWorker(this.#world, `worker ${++this.#workers}`, place)
+    this.#current[place] = worker
     this.#scheduler.note(worker.name, 'starts')
-    worker.start(() => this.#onEnding(worker))
+    worker.start(() => this.#onEnding(worker, place))
   }
 
-  #onEnding(worker: SimWorker): void {
+  #onEnding(worker: SimWorker, place: number): void {
     if (worker.ending?.kind === 'failed') this.#checkEnding(worker, worker.ending.error)
     else this.#endings['stopped'] = (this.#endings['stopped'] ?? 0) + 1
-    if (this.#current === worker) this.#replace()
+    if (this.#current[place] === worker) this.#replace(place)
   }
 
   /** A worker may end when it cannot go on; never because something is broken. */
@@ -240,17 +247,20 @@ class Simulation {
     this.#endings[code] = (this.#endings[code] ?? 0) + 1
     if (kind === 'unavailable' || code === 'FS_FENCED' || code === 'FS_POSITION_GAP') return
     // Between a head and its parts the store may have lost both, or the successor of a zombie replaced them.
-    const isExcused = this.#scheduler.nowMs - this.#lossMs < 5_000 || worker !== this.#current
+    const isExcused = this.#scheduler.nowMs - this.#lossMs < 5_000 || !this.#current.includes(worker)
     if (code === 'FS_ROW_CORRUPT' && isExcused) return
+    // An embedded store's shards go together: one that the store lost, or that a successor wrote, ends the worker.
+    const isElsewhere = Number.isFinite(this.#lossMs) || !this.#current.includes(worker)
+    if (code === 'FS_STATE_FORMAT' && this.#world.group === null && isElsewhere) return
     this.#scheduler.fail(new Finding(`${worker.name} ends with ${code}: ${error.message}`))
   }
 
   /** Another worker, as a supervisor starts one. */
-  #replace(): void {
-    this.#current = null
+  #replace(place: number): void {
+    this.#current[place] = null
     this.#scheduler.after(5 + this.#scheduler.random.unit() ** 2 * 400, () => {
-      if (this.#current !== null || this.#isOver) return false
-      this.#startWorker()
+      if (this.#current[place] !== null || this.#isOver) return false
+      this.#startWorker(place)
       return true
     })
   }
@@ -273,7 +283,7 @@ class Simulation {
   }
 
   #inject(fault: Fault): void {
-    const { scheduler, nodes, logRoute, offlineRoute } = this.#world
+    const { scheduler, nodes, logRoute, offlineRoute, group } = this.#world
     const routes = [...nodes.map(({ route }) => route), logRoute, offlineRoute]
     const untilMs = Math.min(scheduler.nowMs + ('forMs' in fault ? fault.forMs : 0), faultsUntilMs)
     switch (fault.kind) {
@@ -283,19 +293,28 @@ class Simulation {
         for (let time = 0; time < fault.times; time++) scheduler.after(time * fault.everyMs, () => this.#crash())
         return
       case 'stop':
-        return this.#current?.stop()
+        return this.#any()[1]?.stop()
       case 'pause':
       case 'zombie': {
-        const worker = this.#current
+        const [place, worker] = this.#any()
         if (worker === null) return
         worker.pause()
-        if (fault.kind === 'zombie') this.#replace()
+        const isZombie = fault.kind === 'zombie'
+        if (isZombie) {
+          group?.giveUp(worker.name)
+          this.#replace(place)
+        }
         scheduler.after(untilMs - scheduler.nowMs, () => {
           scheduler.note(worker.name, 'is woken')
           worker.wake()
+          // It goes on for a while as if nothing had been, then it is told.
+          if (isZombie && group !== null) scheduler.after(600, () => (worker.stop(), true))
         })
         return
       }
+      case 'rebalance':
+        for (let time = 0; time < fault.times; time++) scheduler.after(time * fault.everyMs, () => group?.deal())
+        return
       case 'failover':
         this.#lossMs = scheduler.nowMs
         return nodes[fault.node]?.failOver(fault.lost)
@@ -317,18 +336,24 @@ class Simulation {
     }
   }
 
+  /** A worker that runs, and its place. */
+  #any(): readonly [number, SimWorker | null] {
+    const place = this.#scheduler.random.integer(0, this.#current.length - 1)
+    return [place, this.#current[place] ?? null]
+  }
+
   #crash(): void {
-    const worker = this.#current
+    const [place, worker] = this.#any()
     if (worker === null) return
     this.#scheduler.note(worker.name, 'dies')
     worker.crash()
-    this.#replace()
+    this.#replace(place)
   }
 
   #isCaughtUp(): boolean {
     const { log, nodes, offline } = this.#world
     if (this.#scheduler.nowMs < faultsUntilMs + 1_000) return false
-    if (offline.records < this.#events) return false
+    if (offline.some(({ records }) => records < this.#events)) return false
     for (let shard = 0; shard < shards; shard++) {
       const position = nodes[shard % nodes.length]?.position(shard)?.position
       if (position === undefined) return false

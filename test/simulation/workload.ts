@@ -46,6 +46,14 @@ const accounts = stream('accounts', {
   primaryKey: ['id'],
   op: 'op',
 })
+/** As accounts, but a row never leaves its owner: its versions lie beside the rows of the owner. */
+const seats = stream('seats', {
+  fields: { id: int32(), op: string(), at: timestamp(), owner: int32(), level: nullable(int32()) },
+  eventTime: 'at',
+  changelog: true,
+  primaryKey: ['owner', 'id'],
+  op: 'op',
+})
 const card = entity('card', { key: { card: int32() } })
 const person = entity('person', { key: { who: string() } })
 const owner = entity('owner', { key: { owner: int32() } })
@@ -95,17 +103,22 @@ const byOwner = view('by_owner', {
   entity: owner,
   features: ({ level }) => ({ n: count(), level: sum(level), newest: last(level).over(60_000) }),
 })
+const seated = view('seated', {
+  from: seats,
+  entity: owner,
+  features: ({ level }) => ({ n: count(), level: sum(level), newest: last(level).over(60_000) }),
+})
 
 const keyed = [taps, orders, card, person, byCard, cardLife, byPerson] as const
 
-/** A changelog's shards have one owner: workers that share shards have none. */
+/** A changelog whose rows move between entities needs one owner of all shards. */
 export const catalogs: Readonly<Record<'alone' | 'shared', Catalog>> = {
   alone: buildCatalog([...keyed, accounts, owner, byOwner]),
-  shared: buildCatalog([...keyed]),
+  shared: buildCatalog([...keyed, seats, owner, seated]),
 }
 
 const schemas = new Map<string, AvroSchema>(
-  [taps, orders, accounts].map(({ name, fields }) => [name, streamSchema(name, fields)]),
+  [taps, orders, accounts, seats].map(({ name, fields }) => [name, streamSchema(name, fields)]),
 )
 const encoders = new Map<string, RowEncoder>([...schemas].map(([name, schema]) => [name, compileEncoder(schema)]))
 const fingerprints = new Map([...schemas].map(([name, schema]) => [name, fingerprintHex(schema)]))

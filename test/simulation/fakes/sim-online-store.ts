@@ -25,14 +25,24 @@ export class SimOnlineStore implements OnlineStore {
   readonly #nodes: readonly SimStoreNode[]
   readonly #network: SimNetwork
   readonly #process: SimProcess
-  /** Readers ask replicas, workers do not. */
+  /** Rows and positions come from replicas, which may lag. */
   readonly #asReader: boolean
+  readonly appliesTogether: boolean
+  readonly flushBytesMax?: number
 
-  constructor(nodes: readonly SimStoreNode[], network: SimNetwork, process: SimProcess, asReader: boolean) {
+  constructor(
+    nodes: readonly SimStoreNode[],
+    network: SimNetwork,
+    process: SimProcess,
+    asReader: boolean,
+    flushBytesMax?: number,
+  ) {
     this.#nodes = nodes
     this.#network = network
     this.#process = process
     this.#asReader = asReader
+    this.appliesTogether = nodes.length === 1
+    if (flushBytesMax !== undefined) this.flushBytesMax = flushBytesMax
   }
 
   acquire(
