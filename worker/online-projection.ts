@@ -6,7 +6,7 @@ import type { EventBatch } from '../core/event/batch.ts'
 import { continues } from '../core/event/continuity.ts'
 import { identicalPosition, recordCount, type PartitionPosition, type Position } from '../core/event/position.ts'
 import type { PartitionInfo } from '../core/ports/event-log.ts'
-import type { FlushOutcome, OnlineStore, RowWrite, ShardFlush } from '../core/ports/online-store.ts'
+import type { FlushOutcome, OnlineStore, RowWrite, ShardFlush, ShardLease } from '../core/ports/online-store.ts'
 import { loadMissing } from './load-rows.ts'
 import { Shard, type LossReason, type LostShard } from './shard-set.ts'
 
@@ -17,6 +17,12 @@ export interface OnlineSettings {
   readonly memoryBytesMax: number
   /** When stored rows are split, if not as measured. */
   readonly split?: RowSplit
+}
+
+/** Below our epoch there is no successor: the store has lost the lease, and what else it had. */
+function refusal(outcome: FlushOutcome, { epoch }: ShardLease): 'fenced' | 'gap' | null {
+  if (outcome.kind === 'fenced') return outcome.byEpoch < epoch ? 'gap' : 'fenced'
+  return outcome.kind === 'gap' ? 'gap' : null
 }
 
 /** A flush is sent when its estimate is at this share of the bound: a batch more may come before it is looked at again. */
@@ -303,7 +309,7 @@ export class OnlineProjection {
 
   /** No answer of the store is waited for any more. */
   async #arrived(): Promise<void> {
-    await Promise.allSettled([...this.#shards.values()].map(({ sending }) => sending))
+    await Promise.allSettled([...this.#shards.values()].flatMap(({ sending }) => sending ?? []))
   }
 
   /** Whether memory is ahead of what the store is known to hold, and `flush` has something to send. */
@@ -367,7 +373,8 @@ export class OnlineProjection {
     const refused = { fenced: [] as Shard[], gap: [] as Shard[] }
     outcomes.forEach((outcome, index) => {
       const shard = shards[index] as Shard
-      if (outcome.kind === 'fenced' || outcome.kind === 'gap') refused[outcome.kind].push(shard)
+      const reason = refusal(outcome, (flushes[index] as ShardFlush).lease)
+      if (reason !== null) refused[reason].push(shard)
       else shard.answered((flushes[index] as ShardFlush).to)
     })
     this.#lose(refused.fenced, 'fenced')

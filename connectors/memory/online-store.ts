@@ -23,7 +23,7 @@ const hex = (bytes: Uint8Array): string => Buffer.from(bytes.buffer, bytes.byteO
 
 /** The OnlineStore in plain maps: the reference of the contract, gone with the process. */
 export class MemoryOnlineStore implements OnlineStore {
-  readonly appliesTogether = true
+  readonly appliesTogether: boolean = true
   readonly #random: Random
   readonly #states = new Map<number, ShardState>()
   readonly #rows = new Map<number, ShardRows>()

@@ -42,7 +42,9 @@ export class MemoryShardGroup {
       return { name, member, lost, gained }
     })
     const told = moves.filter(({ name }) => !deaf.includes(name))
-    await Promise.all(told.map(({ member, lost }) => (lost.length === 0 ? null : member.listener.revoked(lost))))
-    await Promise.all(told.map(({ member, gained }) => (gained.length === 0 ? null : member.listener.assigned(gained))))
+    const losing = told.filter(({ lost }) => lost.length > 0)
+    await Promise.all(losing.map(({ member, lost }) => member.listener.revoked(lost)))
+    const gaining = told.filter(({ gained }) => gained.length > 0)
+    await Promise.all(gaining.map(({ member, gained }) => member.listener.assigned(gained)))
   }
 }

@@ -1,4 +1,5 @@
 import { mkdtempSync, rmSync } from 'node:fs'
+import { setImmediate as turn } from 'node:timers/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
@@ -13,10 +14,11 @@ import { valueAt } from '../../core/engine/feature-column.ts'
 import { ViewFinisher } from '../../core/engine/finish.ts'
 import { planView } from '../../core/engine/plan.ts'
 import { decodeRow } from '../../core/engine/row.ts'
+import { FeatureStoreError } from '../../core/errors.ts'
 import type { EventBatch } from '../../core/event/batch.ts'
 import { encodeKey, shardOf } from '../../core/event/key.ts'
 import { offset } from '../../core/event/position.ts'
-import type { FlushOutcome, OnlineStore, ShardFlush } from '../../core/ports/online-store.ts'
+import type { FlushOutcome, OnlineStore, RowRead, ShardFlush } from '../../core/ports/online-store.ts'
 import { silentLogger } from '../../core/ports/environment.ts'
 import { OnlineProjection } from '../../worker/online-projection.ts'
 
@@ -203,6 +205,65 @@ it('what is dropped while its flush is on the way is not read back as it was bef
   store.release()
   await last
   await checkValues(store, 3, [20, 0])
+})
+
+it('rows that are read while a flush is on its way count before it and behind it', async () => {
+  for (const isWritten of [false, true]) {
+    class Late extends MemoryOnlineStore {
+      override async apply(flushes: readonly ShardFlush[]): Promise<readonly FlushOutcome[]> {
+        const written = isWritten ? super.apply(flushes) : null
+        for (let turns = 0; turns < 5; turns++) await turn()
+        return written ?? super.apply(flushes)
+      }
+    }
+    const projection = await begun(new Late(random), 1 << 20)
+    await projection.apply(batchOf(3, 0, 0, 3))
+    const flushed = projection.flush()
+    await projection.apply(batchOf(60, 0, 3, 60))
+    await flushed
+    await projection.apply(batchOf(900, 0, 63, 900))
+    expect(projection.lost).toEqual([])
+  }
+})
+
+it('shards that are released are flushed first, and the others keep what they have', async () => {
+  const store = new MemoryOnlineStore(random)
+  const projection = await begun(store, 1 << 20)
+  await projection.apply(batchOf(30, 0, 0, 40))
+  await projection.release([1, 2, 5])
+  const stands = async (): Promise<number[]> =>
+    (await store.positions([0, 1, 2, 3, 4, 5, 6, 7])).flatMap((held, shard) => (held === null ? [] : [shard]))
+  expect(await stands()).toEqual([1, 2, 5])
+  expect(projection.held).toEqual([0, 3, 4, 6, 7])
+  await projection.apply(batchOf(30, 0, 40, 10))
+  await projection.assign([1, 2, 5])
+  expect(projection.reads('taps', 0)).toEqual([40, 50])
+  await projection.apply(batchOf(30, 0, 40, 10))
+  await projection.flush()
+  await checkValues(store, 30, [50, 0])
+})
+
+it('a batch is folded in whole or not at all', async () => {
+  let isDown = false
+  class Down extends MemoryOnlineStore {
+    override async read(...args: Parameters<MemoryOnlineStore['read']>): Promise<RowRead> {
+      if (isDown && args[0] === 'second') throw new FeatureStoreError('FS_ONLINE_UNAVAILABLE', 'down')
+      return super.read(...args)
+    }
+  }
+  const store = new Down(random)
+  const second = view('second', { from: taps, entity: card, features: () => ({ n: count() }) })
+  const two = buildCatalog([taps, card, byCard, second])
+  const projection = await OnlineProjection.start(two, store, 'log', { shards, historyMs: 0, memoryBytesMax: 1 << 20 })
+  for (const partition of [0, 1]) projection.begin('taps', partition, 0)
+  isDown = true
+  for (const length of [10, 7])
+    await expect(projection.apply(batchOf(30, 0, 0, length))).rejects.toMatchObject({ code: 'FS_ONLINE_UNAVAILABLE' })
+  expect(projection.next('taps', 0)).toBe(0)
+  isDown = false
+  await projection.apply(batchOf(30, 0, 0, 20))
+  await projection.flush()
+  await checkValues(store, 30, [20, 0])
 })
 
 /** A store that writes the shards of a mask and then loses its worker: a flush is atomic by shard, not over all. */
