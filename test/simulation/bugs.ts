@@ -138,18 +138,18 @@ export const bugs: readonly Bug[] = [
   ),
   projection(
     'a gap is taken for applied: stale memory after a failover',
-    "if (outcome.kind === 'fenced' || outcome.kind === 'gap') refused",
-    "if (outcome.kind === 'fenced') refused",
+    "return outcome.kind === 'gap' ? 'gap' : null",
+    'return null',
   ),
   projection(
     'a fence is taken for applied',
-    "if (outcome.kind === 'fenced' || outcome.kind === 'gap') refused",
-    "if (outcome.kind === 'gap') refused",
+    "return outcome.byEpoch < epoch ? 'gap' : 'fenced'",
+    "return outcome.byEpoch < epoch ? 'gap' : null",
   ),
   projection(
     'what is applied already is taken for a gap',
-    "if (outcome.kind === 'fenced' || outcome.kind === 'gap') refused[outcome.kind]",
-    "if (outcome.kind !== 'applied') refused[outcome.kind === 'fenced' ? 'fenced' : 'gap']",
+    "return outcome.kind === 'gap' ? 'gap' : null",
+    "return outcome.kind !== 'applied' ? 'gap' : null",
   ),
   projection(
     'a flush that nobody answered is not sent again',
