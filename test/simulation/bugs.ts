@@ -147,19 +147,9 @@ export const bugs: readonly Bug[] = [
     "return outcome.byEpoch < epoch ? 'gap' : null",
   ),
   projection(
-    'what is applied already is taken for a gap',
-    "return outcome.kind === 'gap' ? 'gap' : null",
-    "return outcome.kind !== 'applied' ? 'gap' : null",
-  ),
-  projection(
     'a flush that nobody answered is not sent again',
     'const again = asked.filter(({ isUnanswered }) => isUnanswered)',
     'const again = asked.filter(({ isUnanswered, flight }) => isUnanswered && flight === null)',
-  ),
-  projection(
-    'a flush that nobody answered is taken for applied',
-    'const sending = this.#store.apply(flushes)',
-    "const sending = this.#store.apply(flushes).catch(() => flushes.map(() => ({ kind: 'applied' as const })))",
   ),
   projection(
     'rows of one shard go with another',

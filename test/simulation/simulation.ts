@@ -45,10 +45,10 @@ const embeddedShare = 0.3
 /** Of readers that read all the time. */
 const readerCount = 2
 /** Faults come until then; the log stops growing a little before. */
-const faultsUntilMs = 12_000
+const faultsUntilMs = 10_000
 /** After the faults, for the workers to catch up; and then for what is still on its way. */
 const catchUpMs = 40_000
-const lingerMs = 3_000
+const lingerMs = 2_000
 const stepsMax = 400_000
 /** Parts of rows are small here, so that busy entities have many. */
 const split: RowSplit = { splitEvents: 20, partEvents: 8 }
@@ -93,7 +93,7 @@ class Simulation {
       // None held longer than a batch, some, all.
       memoryBytesMax: random.pick([25_000, 45_000, 1e9]),
       flushMs: random.pick([50, 300, 1_500]),
-      pollMs: random.pick([80, 250]),
+      pollMs: random.pick([100, 300]),
     }
     this.#world = {
       scheduler,
@@ -101,7 +101,7 @@ class Simulation {
       catalog,
       log: new SimLogServer(partitionsOf(catalog)),
       logRoute: new Route(),
-      batchesMax: random.pick([1, 3, 12]),
+      batchesMax: random.pick([2, 5, 12]),
       nodes: Array.from(
         { length: isEmbedded ? 1 : 2 },
         (_, index) => new SimStoreNode(scheduler, `node ${index}`, this.#plans),
