@@ -30,8 +30,6 @@ const rowParts = inFile('core/engine/row-parts.ts')
 const finish = inFile('core/engine/finish.ts')
 const events = inFile('core/engine/state/event-store.ts')
 const identity = inFile('core/engine/state/identity.ts')
-const versions = inFile('core/engine/state/row-versions.ts')
-const reader = inFile('schemas/stream-reader.ts')
 const node = inFile('test/simulation/fakes/sim-store-node.ts')
 
 export const bugs: readonly Bug[] = [
@@ -172,21 +170,11 @@ export const bugs: readonly Bug[] = [
     '',
   ),
   projection(
-    'a shard is given back before it is flushed',
-    '(shard.changed || shard.flight !== null)',
-    '(shard.changed && shard.flight !== null)',
-  ),
-  projection(
     'a shard that was given back keeps its rows',
     'for (const engine of this.#engines) engine.disown(new Set(shards))\n  }',
     '}',
   ),
   loadRows('rows are taken wherever their shard stands', 'this.#stale.add(own.shard)', 'void own'),
-  keeper(
-    'a revoked shard is forgotten and not flushed',
-    'await this.#options.projection.release(shards)',
-    'this.#options.projection.drop(shards)',
-  ),
   keeper(
     'a lost shard is not asked for again',
     'lost !== undefined && nowMs - lost.atMs < pauseMs(lost)',
@@ -234,16 +222,6 @@ export const bugs: readonly Bug[] = [
     'if (this.#versions === null) return\n    for',
     'if (this.#versions !== null) return\n    for',
   ),
-  versions(
-    'a version comes twice on replay',
-    'if (at > 0 && !precedes(versions[at - 1] as RowVersion, version)) return at - 1\n',
-    '',
-  ),
-  identity(
-    'duplicates are known by neighbours only',
-    '    const first = firsts.at(-1)\n',
-    '    const first = firsts.length > 1 ? undefined : firsts.at(-1)\n',
-  ),
   identity(
     'a retract that comes first is forgotten',
     'retraction === undefined ?',
@@ -276,11 +254,6 @@ export const bugs: readonly Bug[] = [
     'const hi = endMs <= asOfMs ? end :',
   ),
   // The log and the offline table.
-  reader(
-    'records below the position are read again',
-    'this.#epochOf(partition, chunk.nextOffset), from)',
-    'this.#epochOf(partition, chunk.nextOffset), chunk.baseOffset)',
-  ),
   offline(
     'a table that is elsewhere is taken for ours',
     "if (outcome.kind === 'gap') {",
