@@ -45,13 +45,10 @@ export class OfflineProjection {
       if (next <= (partitions[partition]?.end ?? 0)) await store.insert(await reader.range(partition, first, next))
     }
     let positions = await store.positions(stream.name, partitions.length)
+    // The log as it is now: a predecessor that is still at work may have filled the table beyond what was seen before.
+    const now = await reader.refresh()
     const open = store.pending(stream.name).length > 0
-    if (
-      open ||
-      positions.some(
-        (position, partition) => !continues(position, partitions[partition] as (typeof partitions)[number]),
-      )
-    ) {
+    if (open || positions.some((position, partition) => !continues(position, now[partition] as (typeof now)[number]))) {
       await store.drop(stream.name)
       await store.prepare([table])
       positions = await store.positions(stream.name, partitions.length)

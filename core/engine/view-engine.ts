@@ -423,7 +423,7 @@ export class ViewEngine {
 
   /**
    * The rows of a batch of which nothing has to be asked but what `appendRows` asks: nobody listens, none can be a duplicate,
-   * too late, or of a shard that has seen it or is not ours. Null where that is not so. What comes of it is the same.
+   * too late, or of a shard of ours that has seen it. Null where that is not so. What comes of it is the same.
    */
   #appendable(
     { eventTimes, knownAts, offsets, count, partition }: EventBatch,
@@ -433,7 +433,8 @@ export class ViewEngine {
     if (this.#versions !== null || stream.id !== undefined || this.onChange !== null || view.latenessMs !== null)
       return null
     const first = offsets[0] ?? 0
-    if (count === 0 || this.#from.some((from) => !(from <= first))) return null
+    // Nothing is loaded of a shard that is not ours, and what is not loaded is not appended to.
+    if (count === 0 || this.#from.some((from, shard) => this.#owned[shard] === 1 && !(from <= first))) return null
     return {
       entities,
       times: eventTimes,

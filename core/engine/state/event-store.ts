@@ -37,7 +37,7 @@ export interface AppendRows {
   readonly times: Float64Array
   readonly knowns: Float64Array
   readonly words: Int32Array
-  /** Of offset 0 of their partition (record-layout.ts), to which \`offsets\` are added. */
+  /** Of offset 0 of their partition (record-layout.ts), to which `offsets` are added. */
   readonly firstOrder: number
   readonly offsets: Float64Array
   readonly maxAheadMs: number
@@ -57,7 +57,7 @@ export class EventStore extends EventCursors {
   #touched = 0
 
   /**
-   * Asks of memory what appending to entities [from, to) of a list will touch, at most \`appendBlock\` of them: all their
+   * Asks of memory what appending to entities [from, to) of a list will touch, at most `appendBlock` of them: all their
    * headers together, then all their last runs, then all the segments that these end in. Insertions one by one would
    * wait for each of the three in turn, which is most of their time once the events outgrow the caches. Changes nothing.
    */
