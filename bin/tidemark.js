@@ -12,6 +12,8 @@ const modern = major > 24 || (major === 24 && minor >= 6)
 // A server lives on short-lived replies: a small young generation keeps it below half the memory, and is no slower.
 const flags = [
   '--disable-warning=ExperimentalWarning',
+  // kafkajs sets timers to moments that have passed.
+  '--disable-warning=TimeoutNegativeWarning',
   ...(process.argv[2] === 'serve' ? ['--max-semi-space-size=2'] : []),
 ]
 

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { FeatureStoreError, notYet } from '../core/errors.ts'
+import { kafkaConfig, redisConfig } from './server-config.ts'
 
 const notBuilt = (what: string, kinds: readonly string[]) =>
   z
@@ -11,32 +12,48 @@ const notBuilt = (what: string, kinds: readonly string[]) =>
         context.addIssue({ code: 'custom', message: `is ${JSON.stringify(kind)}: 'embedded'` })
     })
 
+/** A union by `kind`, which may be left out for `embedded`. */
+const byKind = <T extends z.ZodType>(kinds: T) =>
+  z.preprocess(
+    (given) =>
+      typeof given === 'object' && given !== null && !('kind' in given) ? { kind: 'embedded', ...given } : given,
+    kinds,
+  )
+
 const whole = (least: number, most: number) => z.number().int().min(least).max(most)
+
+const embeddedLog = z.strictObject({
+  kind: z.literal('embedded'),
+  /** When an append is acknowledged: once on disk, within 50 ms of it, or when the system likes. */
+  fsync: z.enum(['always', 'interval', 'never']).default('always'),
+})
+
+const anyOnline = {
+  shards: whole(1, 4096).default(64),
+  /** How far behind its newest event a row answers an as-of by itself, milliseconds. */
+  historyMs: whole(0, 31 * 86_400_000).default(3_600_000),
+}
+const embeddedOnline = z.strictObject({ kind: z.literal('embedded'), ...anyOnline })
+const redisOnline = z.strictObject({ ...redisConfig, ...anyOnline }).superRefine((redis, context) => {
+  const places = [redis.address, redis.sentinel, redis.cluster].filter((place) => place !== undefined)
+  if (places.length !== 1) context.addIssue({ code: 'custom', message: 'needs one of address, sentinel and cluster' })
+  if (redis.cluster !== undefined && redis.database !== undefined)
+    context.addIssue({ code: 'custom', path: ['database'], message: 'a cluster has only database 0' })
+})
 
 /** Every option with its type, unit, default and range. Unknown keys are errors. */
 const schema = z.strictObject({
   definitions: z.array(z.string().min(1)).min(1).default(['features.ts']),
   dataFolder: z.string().min(1).default('.tidemark'),
-  log: z
-    .strictObject({
-      kind: notBuilt('log', ['kafka']),
-      /** When an append is acknowledged: once on disk, within 50 ms of it, or when the system likes. */
-      fsync: z.enum(['always', 'interval', 'never']).default('always'),
-    })
-    .prefault({}),
-  online: z
-    .strictObject({
-      kind: notBuilt('online store', ['redis']),
-      shards: whole(1, 4096).default(64),
-      /** How far behind its newest event a row answers an as-of by itself, milliseconds. */
-      historyMs: whole(0, 31 * 86_400_000).default(3_600_000),
-    })
-    .prefault({}),
+  log: byKind(z.discriminatedUnion('kind', [embeddedLog, kafkaConfig])).prefault({}),
+  online: byKind(z.discriminatedUnion('kind', [embeddedOnline, redisOnline])).prefault({}),
   offline: z.strictObject({ kind: notBuilt('offline store', ['clickhouse']) }).prefault({}),
   worker: z
     .strictObject({
       /** Bound of the rows that a worker holds, MiB. */
       memoryMb: whole(16, 65_536).default(512),
+      /** Bound of what the feature history of one view holds, MiB; beyond it the history stops where it stands. */
+      historyMemoryMb: whole(16, 1_048_576).default(2_048),
       /** Longest wait of applied events for a flush while more arrive, milliseconds. */
       flushMs: whole(1, 60_000).default(1_000),
       pollMs: whole(1, 10_000).default(20),

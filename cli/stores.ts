@@ -1,5 +1,6 @@
 import { existsSync, mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
+import type { GenerationStore } from '../connectors/kit/generation-store.ts'
 import { openEmbeddedClickHouse, type EmbeddedClickHouse } from '../connectors/chdb/index.ts'
 import {
   openClickHouseClient,
@@ -14,11 +15,12 @@ import { FeatureStoreError } from '../core/errors.ts'
 import type { PartitionPosition, Position } from '../core/event/position.ts'
 import type { EventLog } from '../core/ports/event-log.ts'
 import type { FeatureHistoryStore } from '../core/ports/feature-history-store.ts'
-import type { OnlineStore } from '../core/ports/online-store.ts'
 import type { AvroSchema } from '../schemas/avro/index.ts'
 import type { WriterSchemas } from '../schemas/stream-reader.ts'
 import { createLogger, systemRandom } from './environment.ts'
+import { openKafka } from './kafka.ts'
 import { makeDataFolder, type Project } from './project.ts'
+import { openRedis } from './redis.ts'
 
 export interface OpenLog extends AsyncDisposable {
   readonly log: EventLog
@@ -27,14 +29,9 @@ export interface OpenLog extends AsyncDisposable {
   readonly writerSchemas: WriterSchemas
 }
 
-/** An online store, and the states in it of other definitions. */
-export interface OpenOnline extends OnlineStore, AsyncDisposable {
-  generations(): Promise<readonly string[]>
-  dropGeneration(generation: string): Promise<void>
-}
-
 /** The log for reading. Errors: FS_NOT_APPLIED when there is none yet, FS_LOG_FORMAT, FS_LOG_CORRUPT. */
 export async function openLogToRead(project: Project): Promise<OpenLog> {
+  if (project.config.log.kind === 'kafka') return openKafka(project.config.log, project)
   if (!existsSync(join(project.paths.log, 'log.json'))) {
     throw new FeatureStoreError('FS_NOT_APPLIED', `nothing has been applied in ${project.folder} yet`, {
       remedy: 'Run `tidemark apply`.',
@@ -43,13 +40,15 @@ export async function openLogToRead(project: Project): Promise<OpenLog> {
   return withSchemas(project, await openLog(project.paths.log, { mode: 'read' }))
 }
 
-/** The log for writing: takes its lock. Errors: FS_LOCKED, FS_LOG_FORMAT, FS_LOG_CORRUPT. */
+/** The log for writing: takes the lock of an embedded one. Errors: FS_LOCKED, FS_LOG_FORMAT, FS_LOG_CORRUPT. */
 export async function openLogToWrite(project: Project, holder: string): Promise<OpenLog> {
+  const { log } = project.config
+  if (log.kind === 'kafka') return openKafka(log, project)
   makeDataFolder(project)
   mkdirSync(project.paths.log, { recursive: true })
   return withSchemas(
     project,
-    await openLog(project.paths.log, { mode: 'write', random: systemRandom, fsync: project.config.log.fsync, holder }),
+    await openLog(project.paths.log, { mode: 'write', random: systemRandom, fsync: log.fsync, holder }),
   )
 }
 
@@ -64,15 +63,16 @@ function withSchemas(project: Project, log: EmbeddedLog): OpenLog {
 }
 
 /**
- * The online rows of the project's definitions. A writer, who holds the worker's lock, begins anew where the store is
- * damaged in what it says about itself: all of it is derived from the log.
+ * The online rows of the project's definitions. A writer of the embedded store, who holds the worker's lock, begins anew
+ * where it is damaged in what it says about itself: all of it is derived from the log.
  *
  * Errors: FS_NOT_READY for a reader before the first worker, FS_ROW_CORRUPT for a reader of a damaged store.
  */
-export async function openOnline(project: Project, mode: 'read' | 'write'): Promise<OpenOnline> {
+export async function openOnline(project: Project, mode: 'read' | 'write'): Promise<GenerationStore> {
+  if (project.config.online.kind === 'redis') return openRedis(project.config.online, project, mode)
   const logger = createLogger('online')
   const folder = project.paths.online
-  const open = (): Promise<OpenOnline> =>
+  const open = (): Promise<GenerationStore> =>
     openOnlineStore(folder, { mode, generation: project.generation, logger, random: systemRandom })
   try {
     return await open()

@@ -16,6 +16,8 @@ const main = join(import.meta.dirname, 'main.ts')
 /** As bin/tidemark.js starts it: a small young generation for the server. */
 const nodeFlags = (command: string | undefined): string[] => [
   '--disable-warning=ExperimentalWarning',
+  // kafkajs sets timers to moments that have passed.
+  '--disable-warning=TimeoutNegativeWarning',
   ...(command === 'serve' ? ['--max-semi-space-size=2'] : []),
 ]
 

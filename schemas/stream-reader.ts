@@ -33,6 +33,9 @@ export interface StreamReaderOptions {
 
 const scanBytes = 1 << 20
 
+/** A log for one reader, or several that take turns. */
+export const readerOf = (log: EventLog): EventLog => log.reader?.() ?? log
+
 /** Reads a stream of the log as batches of columns. One decoder serves all partitions, so string codes agree. */
 export class StreamReader {
   readonly stream: StreamDefinition

@@ -1,8 +1,9 @@
 import { fieldsApplied, streamOf } from '../core/definition/catalog.ts'
 import { FeatureStoreError, notYet } from '../core/errors.ts'
 import { offset } from '../core/event/position.ts'
+import type { OnlineStore } from '../core/ports/online-store.ts'
 import type { ShardOwnership } from '../core/ports/shard-ownership.ts'
-import { StreamReader } from '../schemas/stream-reader.ts'
+import { readerOf, StreamReader } from '../schemas/stream-reader.ts'
 import { allShards } from './all-shards.ts'
 import { OnlineProjection } from './online-projection.ts'
 import { isUnavailable, Outage } from './outage.ts'
@@ -21,7 +22,7 @@ const readBytes = 256 * 1024
  * Errors: FS_STATE_FORMAT: the store holds what the log no longer has; FS_FENCED: a successor took an embedded store;
  *         FS_NOT_YET: a view that needs one owner of all shards.
  */
-export async function runOnline(options: WorkerOptions, caughtUp: () => void): Promise<void> {
+export async function runOnline(options: OnlineWorkerOptions, caughtUp: () => void): Promise<void> {
   const ownership = options.ownership ?? allShards(options.settings.shards)
   const run = new OnlineRun(options, ownership)
   await using _membership = await ownership.join(run.keeper)
@@ -30,20 +31,24 @@ export async function runOnline(options: WorkerOptions, caughtUp: () => void): P
   await run.follow(caughtUp)
 }
 
+export type OnlineWorkerOptions = WorkerOptions & { readonly online: OnlineStore }
+
 class OnlineRun {
   readonly keeper: ShardKeeper
-  readonly #options: WorkerOptions
+  readonly #options: OnlineWorkerOptions
   readonly #projection: OnlineProjection
   readonly #streams: readonly StreamReader[]
   readonly #pacer: FlushPacer
   readonly #stops: number[]
   readonly #flushOutage: Outage
   readonly #applyOutage: Outage
+  readonly #logOutage: Outage
   #flushing: Promise<void> = Promise.resolve()
   #failure: { readonly error: unknown } | null = null
 
-  constructor(options: WorkerOptions, { shared }: ShardOwnership) {
-    const { catalog, online, log, schemas, settings, clock, logger } = options
+  constructor(options: OnlineWorkerOptions, { shared }: ShardOwnership) {
+    const { catalog, online, schemas, settings, clock, logger } = options
+    const log = readerOf(options.log)
     this.#options = options
     this.#projection = new OnlineProjection(catalog, online, log.logId, settings)
     checkDivisible(this.#projection, shared, online.appliesTogether === true)
@@ -58,25 +63,42 @@ class OnlineRun {
     this.#stops = [...(options.stops ?? [])]
     this.#flushOutage = new Outage(clock, logger, 'flush')
     this.#applyOutage = new Outage(clock, logger, 'rows')
+    this.#logOutage = new Outage(clock, logger, 'log')
     const sleep = (ms: number): Promise<void> => options.sleep(ms)
     this.keeper = new ShardKeeper({ projection: this.#projection, shared, clock, logger, sleep })
   }
 
   async follow(caughtUp: () => void): Promise<void> {
-    const { signal, until, settings } = this.#options
+    const { signal, until } = this.#options
     while (!signal.aborted) {
-      await this.#settleShards()
-      const read = this.#isStopped ? 0 : await this.#read()
-      const isIdle = read === 0
-      await this.#flushIfDue(isIdle)
-      await this.#report()
-      if (!isIdle) continue
-      const isDone = await this.#isDone()
-      if (isDone) caughtUp()
-      if (isDone && until === 'caught-up') break
-      await this.#pause(isDone ? settings.pollMs : Math.max(settings.pollMs, this.#waitMs))
+      try {
+        const isDone = await this.#round(caughtUp)
+        this.#logOutage.answered()
+        if (isDone && until === 'caught-up') break
+      } catch (error) {
+        // Stores are asked again where they are asked: this is the log, or what it needs to be read.
+        if (!isUnavailable(error)) throw error
+        this.#logOutage.failed(error)
+        await this.#pause(this.#logOutage.waitMs)
+      }
     }
     await this.#end()
+  }
+
+  /** Reads once through all partitions. True when nothing is left to do. */
+  async #round(caughtUp: () => void): Promise<boolean> {
+    const { pollMs } = this.#options.settings
+    await this.#settleShards()
+    const read = this.#isStopped ? 0 : await this.#read()
+    const isIdle = read === 0
+    await this.#flushIfDue(isIdle)
+    await this.#report()
+    if (!isIdle) return false
+    const isDone = await this.#isDone()
+    if (isDone) caughtUp()
+    if (!isDone || this.#options.until === 'aborted')
+      await this.#pause(isDone ? pollMs : Math.max(pollMs, this.#waitMs))
+    return isDone
   }
 
   /** The ownership's word, and what became of the last flush. New shards go on only where the log goes on. */
@@ -104,7 +126,8 @@ class OnlineRun {
         this.#projection.begin(name, partition, partitions[partition]?.epochs.at(-1)?.epoch ?? 0)
         for (const from of this.#projection.reads(name, partition)) {
           const batch = await reader.read(partition, offset(from), readBytes)
-          if (batch === null) continue
+          // While the log answered, the shards that were to go on here may have been lost: its records follow nothing then.
+          if (batch === null || !this.#projection.reads(name, partition).some((next) => next >= from)) continue
           try {
             await this.#projection.apply(batch)
           } catch (error) {
@@ -201,6 +224,7 @@ function checkDivisible({ undivided }: OnlineProjection, shared: boolean, applie
   throw notYet(`views ${undivided.join(', ')}, of changelogs whose primary key does not name the entity, on ${where}`)
 }
 
+/** Records of the log that its streams have now. */
 export async function logTotal(streams: readonly StreamReader[]): Promise<number> {
   let total = 0
   for (const reader of streams) for (const { next } of await reader.ends()) total += next

@@ -96,6 +96,11 @@ export interface EventLog {
     producer?: ProducerIdentity,
   ): Promise<AppendResult>
   fetch(stream: string, partition: number, from: Offset, maxBytes: number): Promise<LogChunk>
+  /**
+   * The same log for one reader that goes through partitions from offset to offset, for which it may look ahead: the bytes
+   * of a chunk are then good until the next fetch of the same partition. Ends with the log. Absent: the log itself.
+   */
+  reader?(): EventLog
   /** The sequence after the last one appended by `producerId`, 0 when there is none. */
   nextSequence(stream: string, partition: number, producerId: bigint): Promise<number>
 }

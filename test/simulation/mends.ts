@@ -5,12 +5,4 @@
  */
 import type { Change } from './bugs.ts'
 
-export const mends: readonly Change[] = [
-  {
-    // Of two places to read from, the shards of the second may be lost while the log answers: its records follow nothing.
-    file: 'worker/run-online.ts',
-    find: '          if (batch === null) continue\n',
-    replace:
-      '          if (batch === null || !this.#projection.reads(name, partition).some((next) => next >= from)) continue\n',
-  },
-]
+export const mends: readonly Change[] = []

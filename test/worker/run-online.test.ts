@@ -16,7 +16,7 @@ import type { ShardFlush } from '../../core/ports/online-store.ts'
 import { compileEncoder, streamSchema } from '../../schemas/avro/index.ts'
 import { stateDigest } from '../../worker/audit/digest.ts'
 import { runOnline } from '../../worker/run-online.ts'
-import type { WorkerOptions } from '../../worker/run.ts'
+import type { OnlineWorkerOptions } from '../../worker/run-online.ts'
 import { FaultyStore, noFaults } from './faulty-store.ts'
 
 const taps = stream('taps', {
@@ -62,10 +62,10 @@ async function append(log: MemoryLog, count: number, cards = 40): Promise<void> 
   }
 }
 
-type Overrides = Partial<WorkerOptions> & Pick<WorkerOptions, 'log' | 'online'>
+type Overrides = Partial<OnlineWorkerOptions> & Pick<OnlineWorkerOptions, 'log' | 'online'>
 
 /** A worker whose clock goes on by itself and that sleeps for a turn. */
-function optionsOf({ settings, ...own }: Overrides): WorkerOptions {
+function optionsOf({ settings, ...own }: Overrides): OnlineWorkerOptions {
   let nowMs = 0
   return {
     catalog,
@@ -377,7 +377,7 @@ describe('a changelog whose rows may move between entities', () => {
   class OneByOne extends MemoryOnlineStore {
     override readonly appliesTogether = false
   }
-  const runs = async (own: Partial<WorkerOptions>): Promise<void> => {
+  const runs = async (own: Partial<OnlineWorkerOptions>): Promise<void> => {
     const log = new MemoryLog('log')
     await log.create('taps', { partitions: 1 })
     await runOnline(optionsOf({ log, online: new MemoryOnlineStore(random), ...own }), () => {})

@@ -1,0 +1,39 @@
+import { streamOf } from '../core/definition/catalog.ts'
+import type { OfflineStore } from '../core/ports/offline-store.ts'
+import { readerOf, StreamReader } from '../schemas/stream-reader.ts'
+import { OfflineProjection } from './offline-projection.ts'
+import { logTotal } from './run-online.ts'
+import type { WorkerOptions } from './run.ts'
+
+/** A read is one insert. */
+const readBytes = 4 * 1024 * 1024
+
+/**
+ * Keeps the offline tables up to date. Errors of kind unavailable end it: where the tables stand is found out by starting
+ * again.
+ */
+export async function runOffline(options: WorkerOptions, offline: OfflineStore): Promise<void> {
+  const { catalog, schemas, signal } = options
+  const log = readerOf(options.log)
+  const streams = [...catalog.streams.keys()].map(
+    (stream) => new StreamReader({ log, schemas, stream: streamOf(catalog, stream) }),
+  )
+  const projections = await Promise.all(streams.map((reader) => OfflineProjection.start(offline, reader, readBytes)))
+  while (!signal.aborted) {
+    let read = 0
+    for (const [index, projection] of projections.entries()) {
+      await (streams[index] as StreamReader).refresh()
+      for (let partition = 0; partition < projection.positions.length && !signal.aborted; partition++) {
+        read += await projection.step(partition)
+        options.onProgress?.({
+          projection: 'offline',
+          applied: projections.reduce((sum, { applied }) => sum + applied, 0),
+          total: await logTotal(streams),
+        })
+      }
+    }
+    if (read > 0) continue
+    if (options.until === 'caught-up') break
+    await options.sleep(options.settings.pollMs)
+  }
+}
