@@ -3,7 +3,8 @@ import { FeatureStoreError } from '../core/errors.ts'
 import type { EventBatch } from '../core/event/batch.ts'
 import { concatBatches, takeBelow } from '../core/event/batch-ops.ts'
 import { offset, type Offset, type PartitionPosition } from '../core/event/position.ts'
-import type { EventLog, PartitionInfo } from '../core/ports/event-log.ts'
+import { lawfulTraits, type EventLog, type PartitionInfo } from '../core/ports/event-log.ts'
+import { RunningKnownAt } from './known-at.ts'
 import { createStreamDecoder, type AvroSchema, type StreamDecoder } from './avro/index.ts'
 
 /** Writer schema of a stream by its reference (a fingerprint or a registry's id, avro/framing.ts), or undefined. */
@@ -42,6 +43,8 @@ export class StreamReader {
   readonly #log: EventLog
   readonly #newDecoder: () => StreamDecoder
   readonly #schemas: WriterSchemas
+  /** Null: the log raises timestamps itself. */
+  readonly #knownAt: RunningKnownAt | null
   readonly #tableBytesMax: number
   #decoder: StreamDecoder
   #partitions: readonly PartitionInfo[] = []
@@ -60,6 +63,7 @@ export class StreamReader {
         ...(reuse === undefined ? {} : { reuse }),
       })
     this.#schemas = schemas
+    this.#knownAt = (log.traits ?? lawfulTraits).timestamps === 'raised' ? null : new RunningKnownAt(log, stream.name)
     this.#tableBytesMax = tableBytesMax ?? Number.POSITIVE_INFINITY
     this.#decoder = this.#newDecoder()
   }
@@ -80,6 +84,11 @@ export class StreamReader {
     return (await this.refresh()).map(({ epochs, end }) => ({ epoch: epochs.at(-1)?.epoch ?? 0, next: end }))
   }
 
+  /** Says what a stored position knows: the newest knownAt of a partition below `next`, so that it need not be looked for. */
+  learnKnownAt(partition: number, next: number, knownAtMs: number): void {
+    this.#knownAt?.learn(partition, next, knownAtMs)
+  }
+
   /** The records from `from` on, about `bytes` of them; null at the end of the log. */
   async read(partition: number, from: Offset, bytes: number): Promise<EventBatch | null> {
     const chunk = await this.#log.fetch(this.stream.name, partition, from, bytes)
@@ -87,10 +96,12 @@ export class StreamReader {
     if (this.#decoder.tableBytes > this.#tableBytesMax) this.#decoder = this.#newDecoder()
     const epoch = this.#epochOf(partition, chunk.nextOffset)
     try {
-      const batch = this.#decoder.decode(chunk, partition, epoch, from)
-      if (this.#schemas.load === undefined || this.#decoder.unknownSchemas.length === 0) return batch
-      await this.#schemas.load(this.stream.name, this.#decoder.unknownSchemas)
-      return this.#decoder.decode(chunk, partition, epoch, from)
+      let batch = this.#decoder.decode(chunk, partition, epoch, from)
+      if (this.#schemas.load !== undefined && this.#decoder.unknownSchemas.length > 0) {
+        await this.#schemas.load(this.stream.name, this.#decoder.unknownSchemas)
+        batch = this.#decoder.decode(chunk, partition, epoch, from)
+      }
+      return (await this.#knownAt?.raise(batch, this.#partitions[partition]?.start ?? offset(0))) ?? batch
     } catch (error) {
       if (!(error instanceof FeatureStoreError)) throw error
       // A batch knows its bytes only; people look for it by where it stands in the log.

@@ -196,6 +196,17 @@ export class OnlineProjection {
     })
   }
 
+  /** What stored positions say of the newest knownAt below them. */
+  *knownMarks(
+    stream: string,
+  ): Generator<{ readonly partition: number; readonly next: number; readonly knownAtMs: number }> {
+    for (const { stored } of this.#held())
+      for (const [partition, { next }] of (stored?.position.streams[stream] ?? []).entries()) {
+        const knownAtMs = stored?.newestKnownAtMs?.[stream]?.[partition]
+        if (typeof knownAtMs === 'number') yield { partition, next, knownAtMs }
+      }
+  }
+
   /** What every held shard has applied in memory, flushed or not. */
   get position(): Position {
     const held = this.#held()

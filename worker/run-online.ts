@@ -105,6 +105,8 @@ class OnlineRun {
   async #settleShards(): Promise<void> {
     if (!(await this.keeper.step())) return
     for (const reader of this.#streams) {
+      for (const { partition, next, knownAtMs } of this.#projection.knownMarks(reader.stream.name))
+        reader.learnKnownAt(partition, next, knownAtMs)
       const partitions = await reader.refresh()
       if (!this.#projection.continuesOn(reader.stream.name, partitions)) {
         // Rows that hold records which the log no longer has cannot be corrected, only rebuilt.

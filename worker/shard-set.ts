@@ -51,6 +51,7 @@ export class Shard {
   /** What memory covers. */
   readonly #applied: Record<string, PartitionPosition[]> = {}
   readonly #newest: Record<string, number> = {}
+  readonly #newestKnownAt: Record<string, number[]> = {}
   dead: DeadLetter[] = []
   /** Memory is ahead of what was sent. */
   changed = false
@@ -92,6 +93,8 @@ export class Shard {
     for (const [stream, partitions] of Object.entries(position?.position.streams ?? {}))
       this.#applied[stream] = [...partitions]
     Object.assign(this.#newest, position?.newestEventTimeMs ?? {})
+    for (const [stream, partitions] of Object.entries(position?.newestKnownAtMs ?? {}))
+      this.#newestKnownAt[stream] = [...partitions]
     return true
   }
 
@@ -123,6 +126,7 @@ export class Shard {
     const { stream, partition, epoch, nextOffset } = batch
     ;(this.#applied[stream] ??= [])[partition] = { epoch, next: nextOffset }
     if (newestMs > (this.#newest[stream] ?? Number.NEGATIVE_INFINITY)) this.#newest[stream] = newestMs
+    if (batch.newestKnownAtMs !== undefined) (this.#newestKnownAt[stream] ??= [])[partition] = batch.newestKnownAtMs
     this.changed = true
   }
 
@@ -134,12 +138,18 @@ export class Shard {
     this.flight = {
       lease: this.#lease as ShardLease,
       from: this.stored,
-      to: { position: { logId, streams }, newestEventTimeMs: { ...this.#newest } },
+      to: { position: { logId, streams }, newestEventTimeMs: { ...this.#newest }, ...this.#known() },
       rows,
       deadLetters: this.dead,
     }
     this.dead = []
     this.changed = false
+  }
+
+  #known(): Pick<ShardPosition, 'newestKnownAtMs'> {
+    const known = Object.entries(this.#newestKnownAt)
+    if (known.length === 0) return {}
+    return { newestKnownAtMs: Object.fromEntries(known.map(([stream, partitions]) => [stream, [...partitions]])) }
   }
 
   answered(to: ShardPosition): void {

@@ -25,6 +25,8 @@ export interface EventBatch {
   /** Op codes (operation.ts); null where all are inserts, or on a changelog all upserts. */
   readonly ops: Uint8Array | null
   readonly dead: readonly DeadRecord[]
+  /** The newest knownAt below `nextOffset`, where the log does not keep it itself (EventLogTraits.timestamps). */
+  readonly newestKnownAtMs?: number
 }
 
 /** A record that is no event of its stream, decided by the record and the definition alone. */

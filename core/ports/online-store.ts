@@ -5,6 +5,8 @@ import type { Position } from '../event/position.ts'
 export interface ShardPosition {
   readonly position: Position
   readonly newestEventTimeMs: Readonly<Record<string, number>>
+  /** Newest knownAt by stream and partition below the position, of logs that do not raise it themselves. */
+  readonly newestKnownAtMs?: Readonly<Record<string, readonly number[]>>
 }
 
 /** The right to write a shard: refused once a later one was taken. */

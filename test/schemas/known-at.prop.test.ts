@@ -1,0 +1,112 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { string, timestamp } from '../../core/definition/fields.ts'
+import { stream } from '../../core/definition/stream.ts'
+import { offset, offsetZero, type Offset } from '../../core/event/position.ts'
+import { lawfulTraits, type EventLog } from '../../core/ports/event-log.ts'
+import { compileEncoder, streamSchema } from '../../schemas/avro/index.ts'
+import { encodeBatch } from '../../schemas/recordbatch/index.ts'
+import { StreamReader } from '../../schemas/stream-reader.ts'
+
+const taps = stream('taps', { fields: { at: timestamp(), who: string() }, eventTime: 'at' })
+const schema = streamSchema('taps', taps.fields)
+const good = compileEncoder(schema).encode({ at: 5, who: 'a' })
+const bad = Uint8Array.of(9, 9)
+
+interface Written {
+  readonly timestampMs: number
+  readonly isDead: boolean
+}
+
+/** A log of one partition whose batches are those given, with the times that they have. `start`: what lies below is gone. */
+function logOf(batches: readonly (readonly Written[])[], start: number) {
+  let next = 0
+  const all = batches.map((records) => {
+    const bytes = encodeBatch(
+      records.map(({ timestampMs, isDead }) => ({ key: null, value: isDead ? bad : good, timestampMs })),
+      { baseOffset: next },
+    )
+    const from = next
+    next += records.length
+    return { from, next, bytes }
+  })
+  let fetched = 0
+  const log: EventLog = {
+    logId: 'log',
+    traits: { ...lawfulTraits, timestamps: 'given' },
+    create: () => Promise.reject(new Error('not here')),
+    append: () => Promise.reject(new Error('not here')),
+    nextSequence: () => Promise.reject(new Error('not here')),
+    describe: async () => [
+      { epochs: [{ epoch: 0, firstOffset: offsetZero }], start: offset(start), end: offset(next) },
+    ],
+    fetch: async (_stream, _partition, from: Offset) => {
+      fetched++
+      const found = all.find((batch) => from < batch.next)
+      if (found === undefined) return { bytes: new Uint8Array(0), baseOffset: from, nextOffset: from }
+      return { bytes: found.bytes, baseOffset: offset(found.from), nextOffset: offset(found.next) }
+    },
+  }
+  return { log, end: next, fetchedOf: () => fetched }
+}
+
+const batches = fc.array(
+  fc.array(fc.record({ timestampMs: fc.integer({ min: -5, max: 30 }), isDead: fc.boolean() }), {
+    minLength: 1,
+    maxLength: 6,
+  }),
+  { minLength: 1, maxLength: 8 },
+)
+
+/** The plain twin: the greatest time of each record and all before it, from the log's first one on. */
+const runningMaxima = (records: readonly Written[], start: number): number[] =>
+  records.map((_, at) => Math.max(...records.slice(start, at + 1).map(({ timestampMs }) => timestampMs)))
+
+async function readFrom(log: EventLog, from: number, learned: readonly (readonly [number, number])[] = []) {
+  const reader = new StreamReader({ log, stream: taps, schemas: () => schema })
+  for (const [next, knownAtMs] of learned) reader.learnKnownAt(0, next, knownAtMs)
+  await reader.refresh()
+  const found = new Map<number, number>()
+  for (let at = offset(from); ;) {
+    const batch = await reader.read(0, at, 1_000)
+    if (batch === null) return { found, reader }
+    for (let row = 0; row < batch.count; row++) found.set(batch.offsets[row] as number, batch.knownAts[row] as number)
+    for (const { offset: place, knownAt } of batch.dead) found.set(place, knownAt)
+    at = batch.nextOffset
+  }
+}
+
+describe('knownAt of a log that does not raise it', () => {
+  it('is the running maximum of its partition, wherever a reader begins', async () => {
+    await fc.assert(
+      fc.asyncProperty(batches, fc.nat(), fc.nat(), async (written, cut, begin) => {
+        const records = written.flat()
+        const start = cut % records.length
+        const from = start + (begin % (records.length - start))
+        const { log } = logOf(written, start)
+        const maxima = runningMaxima(records, start)
+        const { found } = await readFrom(log, from)
+        expect([...found].sort(([a], [b]) => a - b)).toEqual(
+          records.map((_, at): [number, number] => [at, maxima[at] as number]).slice(from),
+        )
+      }),
+    )
+  })
+
+  it('goes on from what a stored position says, and reads nothing twice then', async () => {
+    await fc.assert(
+      fc.asyncProperty(batches, fc.nat(), async (written, begin) => {
+        const records = written.flat()
+        const { log, fetchedOf } = logOf(written, 0)
+        const maxima = runningMaxima(records, 0)
+        const ends = written.map((_, index) => written.slice(0, index).flat().length)
+        const from = ends[begin % ends.length] as number
+        const { found } = await readFrom(log, from, from === 0 ? [] : [[from, maxima[from - 1] as number]])
+        expect([...found.values()].length).toBe(records.length - from)
+        for (const [at, knownAt] of found) expect(knownAt).toBe(maxima[at])
+        // One fetch for each batch, and one that finds the end.
+        expect(fetchedOf()).toBe(written.length - (begin % ends.length) + 1)
+      }),
+    )
+  })
+})
