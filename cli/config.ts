@@ -20,6 +20,13 @@ const byKind = <T extends z.ZodType>(kinds: T) =>
     kinds,
   )
 
+const kindsAre = (...kinds: readonly string[]) => ({
+  error: ({ code, input }: { readonly code?: string; readonly input?: unknown }): string | undefined =>
+    code === 'invalid_union'
+      ? `is ${JSON.stringify((input as { readonly kind?: unknown } | null)?.kind)}: ${kinds.join(' or ')}`
+      : undefined,
+})
+
 const whole = (least: number, most: number) => z.number().int().min(least).max(most)
 
 const embeddedLog = z.strictObject({
@@ -45,8 +52,10 @@ const redisOnline = z.strictObject({ ...redisConfig, ...anyOnline }).superRefine
 const schema = z.strictObject({
   definitions: z.array(z.string().min(1)).min(1).default(['features.ts']),
   dataFolder: z.string().min(1).default('.tidemark'),
-  log: byKind(z.discriminatedUnion('kind', [embeddedLog, kafkaConfig])).prefault({}),
-  online: byKind(z.discriminatedUnion('kind', [embeddedOnline, redisOnline])).prefault({}),
+  log: byKind(z.discriminatedUnion('kind', [embeddedLog, kafkaConfig], kindsAre('embedded', 'kafka'))).prefault({}),
+  online: byKind(z.discriminatedUnion('kind', [embeddedOnline, redisOnline], kindsAre('embedded', 'redis'))).prefault(
+    {},
+  ),
   offline: z.strictObject({ kind: notBuilt('offline store', ['clickhouse']) }).prefault({}),
   worker: z
     .strictObject({
