@@ -40,7 +40,7 @@ describe('a buffer that grows', () => {
     newer[17] = 42
     expect(older[17]).toBe(42)
     // Hardly more than is asked for: the rest of a page.
-    expect(buffer.buffer.byteLength).toBeLessThan(8 * mebibyte * + 65_536)
+    expect(buffer.buffer.byteLength).toBeLessThan(8 * mebibyte * +65_536)
   })
 
   it('copies where there is no memory to be had', () => {
