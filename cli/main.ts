@@ -10,6 +10,7 @@ import { addDemo } from './commands/demo.ts'
 import { addExplain } from './commands/explain.ts'
 import { addGet } from './commands/get.ts'
 import { addAppend, addImport } from './commands/ingest.ts'
+import { addLog } from './commands/log.ts'
 import { addInit } from './commands/init.ts'
 import { addServe, addUp, addWorker } from './commands/processes.ts'
 import { addRebuild } from './commands/rebuild.ts'
@@ -44,6 +45,7 @@ for (const add of [
   addExplain,
   addStatus,
   addRebuild,
+  addLog,
   addDemo,
 ])
   add(program)

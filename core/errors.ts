@@ -144,6 +144,16 @@ export const errorCodes = {
     'A topic was deleted, or deleted and made again, while it was read.',
     'Look at the stream again: its epoch says that it is another one, and what was built from it is built anew.',
   ),
+  FS_KNOWN_AT_REFUSED: entry(
+    'invalid',
+    'Events come with the time at which they became known, but topics bear the time of their append.',
+    "Set log.knownAt: 'createTime' before the topics are made, or copy the history with `tidemark log copy`.",
+  ),
+  FS_COPY_DIFFERS: entry(
+    'conflict',
+    'The log that is copied to holds other records than the one that is copied.',
+    'Copy into topics that are empty (another `topicPrefix`), and let nobody append to them meanwhile.',
+  ),
   FS_ROW_CORRUPT: entry(
     'data',
     'A stored row fails its checksum.',

@@ -55,6 +55,41 @@ const topicConfig = ({ knownAt }: Settings): Readonly<Record<string, string>> =>
   ...(knownAt === 'createTime' ? { 'message.timestamp.after.max.ms': '9223372036854775807' } : {}),
 })
 
+/**
+ * Says whose time the records of a topic bear from now on; those that are there keep theirs. Its other settings stay.
+ * Errors: FS_KAFKA_AUTH, FS_KAFKA_UNAVAILABLE, FS_KAFKA_PROTOCOL.
+ */
+export async function setKnownAt(settings: Settings, stream: string): Promise<void> {
+  const name = `${settings.topicPrefix}${stream}`
+  const admin = kafkajsOf(settings).admin()
+  try {
+    await admin.connect()
+    const { resources } = await admin.describeConfigs({
+      includeSynonyms: false,
+      resources: [{ type: topicResource, name }],
+    })
+    const own = (resources[0]?.configEntries ?? []).filter(({ configSource }) => Number(configSource) === setOnTopic)
+    const entries = new Map(own.map(({ configName, configValue }) => [configName, configValue]))
+    for (const key of ['message.timestamp.type', 'message.timestamp.after.max.ms']) entries.delete(key)
+    for (const [key, value] of Object.entries(topicConfig(settings)))
+      if (key.startsWith('message.timestamp.')) entries.set(key, value)
+    await admin.alterConfigs({
+      validateOnly: false,
+      resources: [
+        { type: topicResource, name, configEntries: [...entries].map(([key, value]) => ({ name: key, value })) },
+      ],
+    })
+  } catch (error) {
+    throw adminError(error, `settings of topic ${name}`)
+  } finally {
+    await admin.disconnect().catch(() => {})
+  }
+}
+
+/** Of the protocol: a topic among resources, and the source of a setting that was made on the topic itself. */
+const topicResource = 2
+const setOnTopic = 1
+
 const rightsTypes = /AUTHORIZATION|AUTHENTICATION|SASL/
 
 function adminError(error: unknown, what: string): FeatureStoreError {

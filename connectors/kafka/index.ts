@@ -1,5 +1,5 @@
 /** The EventLog port on Kafka (README.md). */
-export { kafkajsOf } from './admin.ts'
+export { kafkajsOf, setKnownAt } from './admin.ts'
 export { settingsOf } from './cluster.ts'
 export { KafkajsLog, openKafkajsLog } from './kafkajs-log.ts'
 export { KafkaEventLog, openKafkaLog } from './log.ts'

@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { FeatureStoreError } from '../../core/errors.ts'
 import { type AvroSchema, fingerprintHex, isKept, parseSchema } from '../../schemas/avro/index.ts'
@@ -34,6 +34,14 @@ export class LogSchemas {
     if (!existsSync(folder)) makeFolder(folder)
     replaceFile(join(folder, `${fingerprint}.avsc`), JSON.stringify(schema, null, 2))
     return fingerprint
+  }
+
+  /** Every schema kept for a stream. Errors: FS_FILE_INVALID. */
+  all(stream: string): AvroSchema[] {
+    const folder = join(this.root, stream, 'schemas')
+    if (!isStreamName(stream) || !existsSync(folder)) return []
+    const names = readdirSync(folder).filter((name) => name.endsWith('.avsc'))
+    return names.sort().flatMap((name) => this.schema(stream, name.slice(0, -'.avsc'.length)) ?? [])
   }
 
   /** The schema of a fingerprint, or undefined. Errors: FS_FILE_INVALID when the file holds another. */

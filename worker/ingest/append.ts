@@ -17,6 +17,7 @@ import type { Clock } from '../../core/ports/environment.ts'
 import type { EventLog, LogRecord } from '../../core/ports/event-log.ts'
 import { parseInstant } from '../../core/time/time.ts'
 import { compileEncoder, streamSchema, type AvroSchema } from '../../schemas/avro/index.ts'
+import { checkKeepsKnownAt } from './known-at.ts'
 import { recordKey, recordPartition } from './stream-writer.ts'
 
 export interface AppendOptions {
@@ -84,6 +85,7 @@ export async function appendLines(options: AppendOptions): Promise<AppendReport>
     if (text.trim() === '') continue
     try {
       const event = parseEvent(stream, text, clock.nowMs())
+      if (event.isKnownAtGiven) checkKeepsKnownAt(log, '_knownAt is given')
       const records = pending.get(event.partition) ?? []
       pending.set(event.partition, records)
       records.push({ key: event.key, value: encoder.encode(event.fields), timestampMs: event.knownAtMs })
@@ -113,6 +115,8 @@ interface ParsedEvent {
   readonly key: Uint8Array | null
   readonly partition: number
   readonly knownAtMs: number
+  /** False: it is known now. */
+  readonly isKnownAtGiven: boolean
 }
 
 const invalid = (message: string): FeatureStoreError => new FeatureStoreError('FS_EVENT_INVALID', message)
@@ -151,7 +155,7 @@ export function parseEvent(stream: StreamDefinition, text: string, nowMs: number
   const knownAtMs = given['_knownAt'] === undefined ? nowMs : parseInstant(given['_knownAt'], '_knownAt')
   const twice = keyGivenTwice(text, given)
   if (twice !== null) throw invalid(`${JSON.stringify(twice)} is there twice`)
-  return { fields, key, partition, knownAtMs }
+  return { fields, key, partition, knownAtMs, isKnownAtGiven: given['_knownAt'] !== undefined }
 }
 
 const opNameOf = (op: OpCode): OpName => opNames[op] as OpName

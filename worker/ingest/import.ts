@@ -14,6 +14,7 @@ import type { Column, FieldType, ScalarType } from '../../core/event/types.ts'
 import { compileExpression } from '../../core/expression/compile.ts'
 import type { EventLog, LogRecord } from '../../core/ports/event-log.ts'
 import { compileEncoder, lowHalf, streamSchema, type AvroSchema } from '../../schemas/avro/index.ts'
+import { checkKeepsKnownAt } from './known-at.ts'
 import { recordKeyOrNull, recordPartition } from './stream-writer.ts'
 
 export interface ImportOptions {
@@ -55,6 +56,7 @@ const accepted: Readonly<Record<ScalarType, readonly ScalarType[]>> = {
 /** Errors: FS_FILE_INVALID when a column is missing or of a type that no value of which could fit. */
 export async function importTable(options: ImportOptions): Promise<ImportReport> {
   const { log, stream, table } = options
+  checkKeepsKnownAt(log, 'rows of a file are known at times of their own')
   const columns = fileColumns(stream, table)
   const fields = Object.fromEntries(
     Object.entries(columns).map(([name, column]): [string, FieldType] => [name, writtenType(stream, name, column)]),
