@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
+import { claimOf, type Claim } from '../../connectors/kafka/claim.ts'
 import { kafkajsOf, settingsOf } from '../../connectors/kafka/index.ts'
 import { silentLogger, type Logger } from '../../core/ports/environment.ts'
 import { requireService, serverOfFile, startKafka, type KafkaOptions } from '../support/services.ts'
@@ -38,6 +39,18 @@ const untilShared = (recorders: readonly Recorder[]): Promise<void> =>
       return { owned, isEven: Math.max(...sizes) - Math.min(...sizes) <= 1 }
     }, wait)
     .toEqual({ owned: all, isEven: true })
+
+/** What the members said when the last round began. */
+async function claimsOf(brokers: readonly string[], groupId: string): Promise<readonly Claim[]> {
+  const admin = kafkajsOf(settingsOf({ brokers, random })).admin()
+  await admin.connect()
+  try {
+    const { groups } = await admin.describeGroups([groupId])
+    return groups.flatMap(({ members }) => members.map(({ memberMetadata }) => claimOf(memberMetadata)))
+  } finally {
+    await admin.disconnect()
+  }
+}
 
 const lostBy = ({ events }: Recorder): number[] =>
   events.flatMap(({ told, shards }) => (told === 'revoked' ? shards : []))
@@ -140,6 +153,10 @@ describe('shards of a consumer group', async () => {
       expect(recorder.events[told]?.shards.toSorted((a, b) => a - b)).toEqual(had)
       await untilShared([first.recorder, recorder])
       expect(lostBy(first.recorder)).toHaveLength(6 + 6)
+      // What decided it: each says in which generation it had what it has.
+      const said = await claimsOf(broker().addresses, members.groupId)
+      expect(said).toHaveLength(2)
+      for (const { generation } of said) expect(generation).toBeGreaterThanOrEqual(2)
       expect([...wrongs(members), ...recorder.wrong]).toEqual([])
     },
     limit,

@@ -66,6 +66,10 @@ export class Members implements AsyncDisposable {
     this.#options = options
   }
 
+  get groupId(): string {
+    return this.#options.groupId
+  }
+
   get recorders(): readonly Recorder[] {
     return this.#all
   }
