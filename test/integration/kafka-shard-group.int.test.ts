@@ -163,6 +163,30 @@ describe('shards of a consumer group', async () => {
   )
 
   it(
+    'of a member that leaves in the middle of a round are the others’',
+    async () => {
+      await using members = membersOf(broker().addresses)
+      const rounds: string[] = []
+      const logger: Logger = { ...silentLogger, info: (event) => void rounds.push(event) }
+      const first = await members.join(logger)
+      const { recorder, child } = members.spawn()
+      await untilShared([first.recorder, recorder])
+      // The round waits for the one that sleeps.
+      child.kill('SIGSTOP')
+      rounds.length = 0
+      const joining = members.join()
+      await expect.poll(() => rounds, wait).toContain('shards.rebalancing')
+      const told = first.recorder.events.length
+      await first.leave()
+      const second = await joining
+      await untilShared([second.recorder])
+      expect(first.recorder.events).toHaveLength(told)
+      expect(wrongs(members)).toEqual([])
+    },
+    limit,
+  )
+
+  it(
     'go on to be shared when a listener throws',
     async () => {
       await using members = membersOf(broker().addresses)
