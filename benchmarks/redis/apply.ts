@@ -7,7 +7,7 @@ const bench = 'redis/apply'
 
 export async function benchApply(
   options: BenchOptions,
-  { server, client, store }: Bench,
+  { serverPid, client, store }: Bench,
   loader: Loader,
   { entities, flushes }: { readonly entities: number; readonly flushes: number },
 ): Promise<void> {
@@ -41,7 +41,7 @@ export async function benchApply(
       const before = process.cpuUsage()
       const cost = await timed(async () => {
         for (const flush of last) await loader.flush(flush)
-      }, [server.pid])
+      }, [serverPid])
       const { user, system } = process.cpuUsage(before)
       own.push((user + system) / rows)
       others.push((cost.cpuSeconds * 1e6 - user - system) / rows)
@@ -58,7 +58,7 @@ export async function benchApply(
             })
             for (const [error] of (await pipeline.exec()) ?? []) ensure(error === null, 'the limit could not write')
           }
-        }, [server.pid]),
+        }, [serverPid]),
       )
     },
     async () => {

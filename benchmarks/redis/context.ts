@@ -5,7 +5,8 @@ import { openRedisOnlineStore, type RedisOnlineStore } from '../../connectors/re
 import { offset } from '../../core/event/position.ts'
 import { silentLogger } from '../../core/ports/environment.ts'
 import type { RowWrite, ShardFlush, ShardLease, ShardPosition } from '../../core/ports/online-store.ts'
-import { startRedis, type RedisServer } from '../../test/integration/support/redis.ts'
+import type { ServerNode } from '../../test/support/services/node.ts'
+import { startRedis } from '../../test/support/services/redis.ts'
 import { ensure } from '../harness.ts'
 
 export const view = 'card_activity'
@@ -50,7 +51,7 @@ export const positionAt = (next: number): ShardPosition => ({
 })
 
 export interface Bench {
-  readonly server: RedisServer
+  readonly serverPid: number
   readonly client: Redis
   readonly store: RedisOnlineStore
   close(): Promise<void>
@@ -69,13 +70,13 @@ export async function openBench(): Promise<Bench> {
     random: { bytes: (length) => randomBytes(length) },
   })
   return {
-    server,
+    serverPid: (server.nodes[0] as ServerNode).pid,
     client,
     store,
     async close() {
       await store[Symbol.asyncDispose]()
       client.disconnect()
-      await server.stop()
+      await server[Symbol.asyncDispose]()
     },
   }
 }

@@ -47,7 +47,11 @@ const layouts: readonly Layout[] = [
   keyed('a key a row, sorted index', true),
 ]
 
-export async function noteLayouts(options: BenchOptions, { client, server }: Bench, entities: number): Promise<void> {
+export async function noteLayouts(
+  options: BenchOptions,
+  { client, serverPid }: Bench,
+  entities: number,
+): Promise<void> {
   const bytes: number[] = []
   for (const layout of layouts) {
     const before = await usedMemory(client)
@@ -66,7 +70,7 @@ export async function noteLayouts(options: BenchOptions, { client, server }: Ben
     for (const [index, layout] of layouts.entries()) {
       collect()
       const own = process.cpuUsage()
-      const cost = await timed(() => readSome({ client }, layout, entities, 500), [server.pid])
+      const cost = await timed(() => readSome({ client }, layout, entities, 500), [serverPid])
       const { user, system } = process.cpuUsage(own)
       rates[index]?.push((500 * batchKeys) / cost.seconds)
       servers[index]?.push((cost.cpuSeconds * 1e6 - user - system) / (500 * batchKeys))

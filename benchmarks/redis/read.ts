@@ -25,7 +25,7 @@ function batchesOf(entities: number, count: number): readonly Batch[] {
 
 export async function benchRead(
   options: BenchOptions,
-  { server, client, store }: Bench,
+  { serverPid, client, store }: Bench,
   loader: Loader,
   { entities, rounds }: { readonly entities: number; readonly rounds: number },
 ): Promise<void> {
@@ -73,7 +73,7 @@ export async function benchRead(
     }
   }
   const round = async (lookup: (batch: Batch) => Promise<void>): Promise<readonly Reading[]> => [
-    rate(bench, 'rows/s', rows, await timed(() => inFlight(lookup), [server.pid])),
+    rate(bench, 'rows/s', rows, await timed(() => inFlight(lookup), [serverPid])),
   ]
   await inFlight(ours)
   await inFlight(bare)

@@ -1,16 +1,14 @@
-import { randomBytes } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe } from 'vitest'
+import { describe } from 'vitest'
 import { onlineStoreSuite } from '../../connectors/kit/online-store-suite.ts'
 import { openOnlineStore } from '../../connectors/lmdb/online-store.ts'
 import { MemoryOnlineStore } from '../../connectors/memory/online-store.ts'
 import { openRedisOnlineStore, type RedisTarget } from '../../connectors/redis/online-store.ts'
 import { silentLogger } from '../../core/ports/environment.ts'
-import { redisMissing, startCluster, startRedis } from '../integration/support/redis.ts'
-
-const random = { bytes: (length: number): Uint8Array => randomBytes(length) }
+import { random } from '../integration/support/random.ts'
+import { serverOfFile, startRedis, type RedisServer } from '../support/services.ts'
 
 onlineStoreSuite('memory', async () => ({ store: new MemoryOnlineStore(random), close: async () => {} }))
 
@@ -27,17 +25,13 @@ onlineStoreSuite('lmdb', async () => {
 })
 
 /** One server for all laws, a store of its own for each. */
-const overRedis = (name: string, start: () => Promise<{ target: RedisTarget; stop(): Promise<void> }>): void => {
-  describe.skipIf(redisMissing !== null)(redisMissing ?? 'redis', () => {
-    let server: Awaited<ReturnType<typeof start>>
+const overRedis = (name: string, start: () => Promise<RedisServer>, targetOf: (server: RedisServer) => RedisTarget) => {
+  describe(name, async () => {
+    const server = await serverOfFile('redis', start)
     let stores = 0
-    beforeAll(async () => {
-      server = await start()
-    })
-    afterAll(() => server.stop())
     onlineStoreSuite(name, async () => {
       const store = await openRedisOnlineStore({
-        target: server.target,
+        target: targetOf(server()),
         mode: 'write',
         generation: 'g',
         shards: 64,
@@ -50,12 +44,14 @@ const overRedis = (name: string, start: () => Promise<{ target: RedisTarget; sto
   })
 }
 
-overRedis('redis', async () => {
-  const { port, stop } = await startRedis()
-  return { target: { kind: 'standalone', address: { host: '127.0.0.1', port } }, stop }
-})
+overRedis(
+  'redis',
+  () => startRedis(),
+  ({ port }) => ({ kind: 'standalone', address: { host: '127.0.0.1', port } }),
+)
 
-overRedis('redis cluster', async () => {
-  const { ports, stop } = await startCluster(3)
-  return { target: { kind: 'cluster', nodes: ports.map((port) => ({ host: '127.0.0.1', port })) }, stop }
-})
+overRedis(
+  'redis cluster',
+  () => startRedis({ cluster: 3 }),
+  ({ dataNodes }) => ({ kind: 'cluster', nodes: dataNodes.map(({ port }) => ({ host: '127.0.0.1', port })) }),
+)

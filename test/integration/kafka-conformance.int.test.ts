@@ -1,18 +1,15 @@
-import { afterAll, beforeAll, describe, it } from 'vitest'
+import { describe, it } from 'vitest'
 import { openKafkajsLog, openKafkaLog } from '../../connectors/kafka/index.ts'
 import { eventLogSuite } from '../../connectors/kit/event-log-suite.ts'
-import { type KafkaBroker, kafkaMissing, random, startKafka } from './support/kafka.ts'
+import { serverOfFile, startKafka } from '../support/services.ts'
+import { random } from './support/random.ts'
 
-describe.skipIf(kafkaMissing !== null)('Kafka', () => {
-  let broker: KafkaBroker
-  beforeAll(async () => {
-    broker = await startKafka()
-  })
-  afterAll(() => broker[Symbol.asyncDispose]())
+describe('Kafka', async () => {
+  const broker = await serverOfFile('kafka', () => startKafka())
 
   let logs = 0
   const options = (knownAt: 'createTime' | 'logAppendTime') => ({
-    brokers: broker.brokers,
+    brokers: broker().addresses,
     random,
     knownAt,
     topicPrefix: `log-${logs++}.`,

@@ -5,7 +5,8 @@ import { FeatureStoreError } from '../../core/errors.ts'
 import { offset } from '../../core/event/position.ts'
 import { continues } from '../../core/event/continuity.ts'
 import { type PartitionInfo } from '../../core/ports/event-log.ts'
-import { kafkaMissing, random, startKafka } from './support/kafka.ts'
+import { requireService, startKafka } from '../support/services.ts'
+import { random } from './support/random.ts'
 import { readRecords } from './support/read-records.ts'
 
 const codeOf = (promise: Promise<unknown>): Promise<string> =>
@@ -14,10 +15,12 @@ const codeOf = (promise: Promise<unknown>): Promise<string> =>
     (error: unknown) => (error instanceof FeatureStoreError ? error.code : String(error)),
   )
 
-describe.skipIf(kafkaMissing !== null)('a Kafka log', () => {
+await requireService('kafka')
+
+describe('a Kafka log', () => {
   it('goes on after kill -9 of the broker, with every acknowledged record once', async () => {
     await using broker = await startKafka()
-    const { brokers } = broker
+    const brokers = broker.addresses
     await using log = await openKafkaLog({ brokers, random, knownAt: 'createTime', retryMs: 60_000 })
     const reader = log.reader()
     await log.create('clicks', { partitions: 1 })
@@ -54,7 +57,7 @@ describe.skipIf(kafkaMissing !== null)('a Kafka log', () => {
 
   it('notices that records were deleted, partitions added and the topic made again', async () => {
     await using broker = await startKafka()
-    const options = { brokers: broker.brokers, random, knownAt: 'createTime' as const }
+    const options = { brokers: broker.addresses, random, knownAt: 'createTime' as const }
     await using log = await openKafkaLog(options)
     const admin = kafkajsOf(settingsOf(options)).admin()
     await admin.connect()

@@ -1,8 +1,9 @@
 import fc from 'fast-check'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { type KafkaEventLog, type KafkajsLog, openKafkajsLog, openKafkaLog } from '../../connectors/kafka/index.ts'
+import { serverOfFile, startKafka } from '../support/services.ts'
 import { type Compression, JavaProducer } from './support/java-producer.ts'
-import { type KafkaBroker, kafkaMissing, random, startKafka } from './support/kafka.ts'
+import { random } from './support/random.ts'
 import { readRecords, type ReadRecord } from './support/read-records.ts'
 
 const runs = Math.ceil(Number(process.env['TIDEMARK_PROPERTY_RUNS'] ?? 60) / 10)
@@ -55,20 +56,27 @@ const known: Step[] = (['commit', 'abort', 'commit', 'abort', 'abort', 'commit']
   { do: end, by: 1 },
 ])
 
-describe.skipIf(kafkaMissing !== null)('a Kafka log', () => {
-  let broker: KafkaBroker
-  let java: JavaProducer
-  beforeAll(async () => {
-    broker = await startKafka()
-    java = new JavaProducer(broker.brokers)
-  })
-  afterAll(async () => {
-    await java[Symbol.asyncDispose]()
-    await broker[Symbol.asyncDispose]()
-  })
+/** One of each for all tests. */
+async function brokerAndProducer() {
+  const broker = await startKafka()
+  const java = await JavaProducer.start(broker.addresses)
+  return {
+    brokers: broker.addresses,
+    java,
+    async [Symbol.asyncDispose]() {
+      await java[Symbol.asyncDispose]()
+      await broker[Symbol.asyncDispose]()
+    },
+  }
+}
+
+describe('a Kafka log', async () => {
+  const server = await serverOfFile('kafka', brokerAndProducer)
+  const options = () => ({ brokers: server().brokers, random })
 
   let topics = 0
   const produced = async (log: KafkaEventLog, { kinds, steps, leftOpen }: Omit<History, 'appendTime'>) => {
+    const { java } = server()
     const stream = `t${topics++}`
     await log.create(stream, { partitions: 2 })
     // Producer 0 has no transactions; the others begin one with their first record.
@@ -144,8 +152,8 @@ describe.skipIf(kafkaMissing !== null)('a Kafka log', () => {
   }
 
   it('reads c1 A1 c2 A2 A3 c3 as c1 c2 c3, from every offset and with every compression', async () => {
-    await using log = await openKafkaLog({ brokers: broker.brokers, random })
-    await using twin = await openKafkajsLog({ brokers: broker.brokers, random })
+    await using log = await openKafkaLog(options())
+    await using twin = await openKafkajsLog(options())
     for (const kind of ['none', 'gzip', 'snappy', 'lz4', 'zstd'] as const) {
       const made = await produced(log, { kinds: [kind, kind, kind, kind], steps: known, leftOpen: false })
       // Three transactions of two, and three records without one; what producer 2 began is never committed.
@@ -158,8 +166,8 @@ describe.skipIf(kafkaMissing !== null)('a Kafka log', () => {
     await fc.assert(
       fc.asyncProperty(history, async ({ appendTime, ...rest }) => {
         const knownAt = appendTime ? 'logAppendTime' : 'createTime'
-        await using log = await openKafkaLog({ brokers: broker.brokers, random, knownAt })
-        await using twin = await openKafkajsLog({ brokers: broker.brokers, random, knownAt })
+        await using log = await openKafkaLog({ ...options(), knownAt })
+        await using twin = await openKafkajsLog({ ...options(), knownAt })
         const made = await produced(log, rest)
         await check(log, twin, made)
         await made.close()

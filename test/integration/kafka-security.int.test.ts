@@ -1,13 +1,12 @@
-import { execFileSync } from 'node:child_process'
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { rmSync } from 'node:fs'
 import { type AddressInfo, createServer } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished } from 'vitest'
 import { type KafkaOptions, openKafkajsLog, openKafkaLog } from '../../connectors/kafka/index.ts'
 import { recordsFrom } from '../../connectors/kit/event-log-suite.ts'
 import { FeatureStoreError } from '../../core/errors.ts'
-import { type KafkaBroker, kafkaMissing, random, startKafka } from './support/kafka.ts'
+import { type KafkaServer, selfSigned, serverOfFile, startKafka } from '../support/services.ts'
+import { temporaryFolder } from '../support/services/server.ts'
+import { random } from './support/random.ts'
 import { readRecords } from './support/read-records.ts'
 
 const failure = (promise: Promise<unknown>): Promise<string> =>
@@ -16,57 +15,41 @@ const failure = (promise: Promise<unknown>): Promise<string> =>
     (error: unknown) => (error instanceof FeatureStoreError ? `${error.code}: ${error.message}` : String(error)),
   )
 
-const jaas = (module: string, rest = ''): string => `org.apache.kafka.common.security.${module} required${rest};`
-const mechanisms = ['plain', 'scram-sha-256', 'scram-sha-512'] as const
-const scramUser = (mechanism: string): string[] => ['--add-scram', `${mechanism}=[name=alice,password=alice-secret]`]
+function temporaryFolderOfTest(): string {
+  const folder = temporaryFolder('tls')
+  onTestFinished(() => rmSync(folder, { recursive: true }))
+  return folder
+}
 
-describe.skipIf(kafkaMissing !== null)('a Kafka log with TLS and SASL', () => {
-  let broker: KafkaBroker
-  let folder: string
-  let ca: string
-  let otherCa: string
-  beforeAll(async () => {
-    folder = await mkdtemp(join(tmpdir(), 'tidemark-tls-'))
-    ca = await certificate(folder, 'broker')
-    otherCa = await certificate(folder, 'other')
-    broker = await startKafka({
-      protocol: 'SASL_SSL',
-      formatArguments: [...scramUser('SCRAM-SHA-256'), ...scramUser('SCRAM-SHA-512')],
-      properties: {
-        'ssl.keystore.type': 'PEM',
-        'ssl.keystore.location': join(folder, 'broker.pem'),
-        'ssl.truststore.type': 'PEM',
-        'ssl.truststore.location': join(folder, 'broker.crt'),
-        'sasl.enabled.mechanisms': 'PLAIN,SCRAM-SHA-256,SCRAM-SHA-512',
-        'sasl.mechanism.inter.broker.protocol': 'PLAIN',
-        'listener.name.client.plain.sasl.jaas.config': jaas(
-          'plain.PlainLoginModule',
-          ' username="admin" password="admin-secret" user_admin="admin-secret" user_alice="alice-secret" user_bob="bob-secret"',
-        ),
-        'listener.name.client.scram-sha-256.sasl.jaas.config': jaas('scram.ScramLoginModule'),
-        'listener.name.client.scram-sha-512.sasl.jaas.config': jaas('scram.ScramLoginModule'),
-        'authorizer.class.name': 'org.apache.kafka.metadata.authorizer.StandardAuthorizer',
-        'super.users': 'User:admin;User:alice;User:ANONYMOUS',
-      },
-    })
-    // Its port is open before it serves: wait until it knows us.
-    await using log = await openKafkaLog({ ...options(), retryMs: 40_000 })
+const mechanisms = ['plain', 'scram-sha-256', 'scram-sha-512'] as const
+
+async function securedBroker() {
+  const broker = await startKafka({
+    tls: true,
+    sasl: [
+      { name: 'alice', password: 'alice-secret' },
+      { name: 'bob', password: 'bob-secret' },
+    ],
+    properties: {
+      'authorizer.class.name': 'org.apache.kafka.metadata.authorizer.StandardAuthorizer',
+      // Brokers talk to each other without a name.
+      'super.users': 'User:alice;User:ANONYMOUS',
+    },
+  })
+  return { ...broker, ca: broker.ca ?? '' }
+}
+
+describe('a Kafka log with TLS and SASL', async () => {
+  const broker = await serverOfFile('kafka', async () => {
+    const secured = await securedBroker()
+    // It takes users a moment after it is ready: until then they are refused.
+    await using log = await openKafkaLog({ ...optionsOf(secured), retryMs: 40_000 })
     await log.create('clicks', { partitions: 1 })
     await log.append('clicks', 0, recordsFrom(0, 50))
-  }, 90_000)
-  afterAll(async () => {
-    await broker[Symbol.asyncDispose]()
-    await rm(folder, { recursive: true })
+    return secured
   })
 
-  const options = (more: Partial<KafkaOptions> = {}): KafkaOptions => ({
-    brokers: broker.brokers,
-    random,
-    retryMs: 1_000,
-    tls: { ca },
-    sasl: { mechanism: 'plain', username: 'alice', password: 'alice-secret' },
-    ...more,
-  })
+  const options = (more: Partial<KafkaOptions> = {}): KafkaOptions => ({ ...optionsOf(broker()), ...more })
 
   it.each(mechanisms)('reads and writes as a user of %s', async (mechanism) => {
     const sasl = { mechanism, username: 'alice', password: 'alice-secret' }
@@ -93,6 +76,8 @@ describe.skipIf(kafkaMissing !== null)('a Kafka log with TLS and SASL', () => {
   })
 
   it('says that TLS does not fit: another authority, another name, no TLS on one side', async () => {
+    const { ca } = broker()
+    const { certificate: otherCa } = await selfSigned(temporaryFolderOfTest())
     expect(await failure(openKafkaLog(options({ tls: { ca: otherCa } })))).toMatch(/^FS_KAFKA_TLS: /)
     expect(await failure(openKafkaLog(options({ tls: { ca, servername: 'elsewhere.example' } })))).toMatch(
       /^FS_KAFKA_TLS: /,
@@ -110,12 +95,10 @@ describe.skipIf(kafkaMissing !== null)('a Kafka log with TLS and SASL', () => {
   })
 })
 
-/** A key and its self-signed certificate for 127.0.0.1; the certificate as PEM. */
-async function certificate(folder: string, name: string): Promise<string> {
-  const [key, crt] = [join(folder, `${name}.key`), join(folder, `${name}.crt`)]
-  const subject = ['-subj', `/CN=${name}`, '-addext', 'subjectAltName=IP:127.0.0.1']
-  const args = ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-keyout', key, '-out', crt, ...subject]
-  execFileSync('openssl', args, { stdio: 'pipe' })
-  await writeFile(join(folder, `${name}.pem`), (await readFile(key, 'utf8')) + (await readFile(crt, 'utf8')))
-  return readFile(crt, 'utf8')
-}
+const optionsOf = ({ addresses, ca }: Pick<KafkaServer, 'addresses'> & { readonly ca: string }): KafkaOptions => ({
+  brokers: addresses,
+  random,
+  retryMs: 1_000,
+  tls: { ca },
+  sasl: { mechanism: 'plain', username: 'alice', password: 'alice-secret' },
+})

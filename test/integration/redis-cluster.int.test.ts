@@ -1,34 +1,39 @@
 import type { Redis } from 'ioredis'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { RedisOnlineStore, RedisTarget } from '../../connectors/redis/online-store.ts'
+import { adminOf, requireService, startRedis, type RedisServer } from '../support/services.ts'
 import { at, bytes, eventually, flush, kinds, openAt, row, text, valuesOf } from './support/online.ts'
-import { adminOf, redisMissing, startCluster, type RedisCluster } from './support/redis.ts'
 
 const shards = Array.from({ length: 64 }, (_, shard) => shard)
 const rowsKey = (shard: number): string => `{tidemark:g:${shard}}:rows`
 
-describe.skipIf(redisMissing !== null)(redisMissing ?? 'online store on a cluster of three masters', () => {
-  let cluster: RedisCluster
+describe('online store on a cluster of three masters', async () => {
+  let cluster: RedisServer
+  let ports: readonly number[]
   let target: RedisTarget
   let admins: readonly Redis[]
   let ids: readonly string[]
   let store: RedisOnlineStore
 
-  beforeAll(async () => {
-    cluster = await startCluster(3)
-    target = { kind: 'cluster', nodes: cluster.ports.map((port) => ({ host: '127.0.0.1', port })) }
-    admins = cluster.ports.map(adminOf)
+  const start = async (): Promise<void> => {
+    cluster = await startRedis({ cluster: 3 })
+    ports = cluster.dataNodes.map(({ port }) => port)
+    target = { kind: 'cluster', nodes: ports.map((port) => ({ host: '127.0.0.1', port })) }
+    admins = ports.map(adminOf)
     ids = await Promise.all(admins.map(async (admin) => String(await admin.call('CLUSTER', 'MYID'))))
-  })
-  afterAll(async () => {
-    for (const admin of admins) admin.disconnect()
-    await cluster.stop()
-  })
-  beforeEach(async () => {
-    for (const admin of admins) await admin.flushall()
-    store = await openAt(target)
-  })
-  afterEach(() => store[Symbol.asyncDispose]())
+  }
+  if (await requireService('redis')) {
+    beforeAll(start)
+    afterAll(async () => {
+      for (const admin of admins) admin.disconnect()
+      await cluster[Symbol.asyncDispose]()
+    })
+    beforeEach(async () => {
+      for (const admin of admins) await admin.flushall()
+      store = await openAt(target)
+    })
+    afterEach(() => store[Symbol.asyncDispose]())
+  }
 
   /** The node that has the slot of a shard. */
   async function nodeOf(shard: number): Promise<{ readonly slot: number; readonly node: number }> {
@@ -75,7 +80,7 @@ describe.skipIf(redisMissing !== null)(redisMissing ?? 'online store on a cluste
     await to.call('CLUSTER', 'SETSLOT', String(slot), 'IMPORTING', fromId)
     await from.call('CLUSTER', 'SETSLOT', String(slot), 'MIGRATING', toId)
     for (const key of (await from.call('CLUSTER', 'GETKEYSINSLOT', String(slot), '100')) as string[])
-      await from.call('MIGRATE', '127.0.0.1', String(cluster.ports[(node + 1) % 3]), key, '0', '5000')
+      await from.call('MIGRATE', '127.0.0.1', String(ports[(node + 1) % 3]), key, '0', '5000')
     // Between the two nodes: the old one says ASK.
     expect(await valuesOf(store, moved, ['a'])).toEqual(['1'])
     const all = await store.read(
@@ -106,7 +111,7 @@ describe.skipIf(redisMissing !== null)(redisMissing ?? 'online store on a cluste
     await admins[to]?.call('CLUSTER', 'SETSLOT', String(slot), 'IMPORTING', fromId)
     await admins[node]?.call('CLUSTER', 'SETSLOT', String(slot), 'MIGRATING', ids[to] as string)
     for (const key of (await admins[node]?.call('CLUSTER', 'GETKEYSINSLOT', String(slot), '100')) as string[])
-      await admins[node]?.call('MIGRATE', '127.0.0.1', String(cluster.ports[to]), key, '0', '5000')
+      await admins[node]?.call('MIGRATE', '127.0.0.1', String(ports[to]), key, '0', '5000')
     for (const index of [to, node, 0, 1, 2])
       await admins[index]?.call('CLUSTER', 'SETSLOT', String(slot), 'NODE', ids[to] as string)
     const sent = taken.map(({ lease }) => flush(lease, null, 1, [row('a', 'x')]))
@@ -124,7 +129,7 @@ describe.skipIf(redisMissing !== null)(redisMissing ?? 'online store on a cluste
     const there = shards.filter((shard) => places[shard]?.node !== node)
     await admins[node]?.config('SET', 'cluster-require-full-coverage', 'no')
     for (const admin of admins) await admin.config('SET', 'cluster-require-full-coverage', 'no')
-    await cluster.nodes[node]?.kill()
+    await cluster.dataNodes[node]?.kill()
     await expect(store.read('v', [3], [bytes('a')])).rejects.toMatchObject({ code: 'FS_ONLINE_UNAVAILABLE' })
     await expect(store.apply([flush(taken[3]?.lease as never, 1, 2)])).rejects.toMatchObject({ kind: 'unavailable' })
     const read = await eventually(() =>
@@ -135,7 +140,7 @@ describe.skipIf(redisMissing !== null)(redisMissing ?? 'online store on a cluste
       ),
     )
     expect(read.rows.map(text)).toEqual(there.map(() => '1'))
-    await cluster.nodes[node]?.restart()
+    await cluster.dataNodes[node]?.start()
     const again = taken.map(({ lease }) => flush(lease, 1, 2, [row('a', '2')]))
     const outcomes = await eventually(() => store.apply(again))
     outcomes.forEach((outcome, shard) => {

@@ -1,9 +1,9 @@
 import type { Redis } from 'ioredis'
 import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import type { RedisOnlineStore } from '../../connectors/redis/online-store.ts'
+import { adminOf, requireService, startRedis, type RedisServer, type ServerNode } from '../support/services.ts'
 import { startProxy, type FaultProxy } from './support/fault-proxy.ts'
 import { at, eventually, flush, kinds, letter, local, openAt, row, take, valuesOf } from './support/online.ts'
-import { adminOf, redisMissing, startRedis, type RedisServer } from './support/redis.ts'
 
 async function untilInSync(replica: Redis): Promise<void> {
   await eventually(async () => {
@@ -23,27 +23,33 @@ async function untilCaughtUp(master: Redis, replica: Redis): Promise<void> {
   })
 }
 
-describe.skipIf(redisMissing !== null)(redisMissing ?? 'online store on a pair of which the master is lost', () => {
+const there = await requireService('redis')
+
+describe('online store on a pair of which the master is lost', () => {
   let master: RedisServer
   let replica: RedisServer
   let admins: readonly [Redis, Redis]
   let proxy: FaultProxy
   let store: RedisOnlineStore
 
-  beforeEach(async () => {
+  const start = async (): Promise<void> => {
     ;[master, replica] = await Promise.all([startRedis(), startRedis()])
     admins = [adminOf(master.port), adminOf(replica.port)]
     await admins[1].replicaof('127.0.0.1', master.port)
     await untilInSync(admins[1])
     proxy = await startProxy(master.port)
     store = await openAt(local(proxy.port))
-  })
-  afterEach(async () => {
+  }
+  const end = async (): Promise<void> => {
     await store[Symbol.asyncDispose]()
     await proxy.stop()
     for (const admin of admins) admin.disconnect()
-    await Promise.all([master.stop(), replica.stop()])
-  })
+    await Promise.all([master[Symbol.asyncDispose](), replica[Symbol.asyncDispose]()])
+  }
+  if (there) {
+    beforeEach(start)
+    afterEach(end)
+  }
 
   /** What the master takes from now on is acknowledged, and lost with it. */
   async function cutReplication(): Promise<void> {
@@ -110,28 +116,18 @@ describe.skipIf(redisMissing !== null)(redisMissing ?? 'online store on a pair o
   })
 })
 
-describe.skipIf(redisMissing !== null)(redisMissing ?? 'online store behind Sentinel', () => {
+describe('online store behind Sentinel', () => {
   test('a failover is followed to the new master, and nothing is lost or doubled', async () => {
-    const [master, replica] = await Promise.all([startRedis(), startRedis()])
-    const admin = adminOf(replica.port)
-    onTestFinished(async () => {
+    await using redis = await startRedis({ replicas: 1, sentinel: true })
+    const [master, replica, sentinel] = redis.nodes as [ServerNode, ServerNode, ServerNode]
+    const [admin, watcher] = [adminOf(replica.port), adminOf(sentinel.port)]
+    onTestFinished(() => {
       admin.disconnect()
-      await Promise.all([master.stop(), replica.stop()])
-    })
-    await admin.replicaof('127.0.0.1', master.port)
-    await untilInSync(admin)
-    const sentinel = await startRedis({ sentinelOf: { name: 'online', port: master.port } })
-    const watcher = adminOf(sentinel.port)
-    onTestFinished(async () => {
       watcher.disconnect()
-      await sentinel.stop()
     })
-    await eventually(async () => {
-      const known = String(await watcher.call('SENTINEL', 'REPLICAS', 'online'))
-      if (!known.includes(String(replica.port))) throw new Error('the replica is not known yet')
-    })
-    const sentinels = [{ host: '127.0.0.1', port: sentinel.port }]
-    await using store = await openAt({ kind: 'sentinel', sentinels, name: 'online' })
+    await untilInSync(admin)
+    const sentinels = redis.sentinels.map(({ port }) => ({ host: '127.0.0.1', port }))
+    await using store = await openAt({ kind: 'sentinel', sentinels, name: redis.primaryName })
     const held = await take(store, 1)
     let next = 0
     const step = async (): Promise<void> => {
@@ -145,7 +141,7 @@ describe.skipIf(redisMissing !== null)(redisMissing ?? 'online store behind Sent
     await untilCaughtUp(origin, admin)
     origin.disconnect()
     // Refused until the Sentinel has heard from the replica.
-    await eventually(() => watcher.call('SENTINEL', 'FAILOVER', 'online'))
+    await eventually(() => watcher.call('SENTINEL', 'FAILOVER', redis.primaryName))
     // Flushes go on all the time; each is sent until it is through.
     const until = Date.now() + 20_000
     while (!(await admin.info('replication')).includes('role:master') && Date.now() < until)

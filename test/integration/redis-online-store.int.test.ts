@@ -1,8 +1,9 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { GenerationStore } from '../../connectors/kit/generation-store.ts'
 import type { LmdbOnlineStore } from '../../connectors/lmdb/online-store.ts'
 import type { RedisOnlineStore } from '../../connectors/redis/online-store.ts'
 import type { Redis } from 'ioredis'
+import { adminOf, requireService, startRedis, type RedisServer } from '../support/services.ts'
 import { startProxy, type FaultProxy } from './support/fault-proxy.ts'
 import {
   at,
@@ -18,7 +19,6 @@ import {
   text,
   valuesOf,
 } from './support/online.ts'
-import { adminOf, redisMissing, startCluster, startRedis, type RedisServer } from './support/redis.ts'
 
 /** Both embedded and Redis stores offer this to the composition root; checked by the compiler. */
 export const surfaces: readonly ((store: LmdbOnlineStore & RedisOnlineStore) => GenerationStore)[] = [
@@ -28,29 +28,31 @@ export const surfaces: readonly ((store: LmdbOnlineStore & RedisOnlineStore) => 
 
 const rowsKey = (shard: number, generation = 'g'): string => `{tidemark:${generation}:${shard}}:rows`
 
-describe.skipIf(redisMissing !== null)(redisMissing ?? 'online store on one Redis server', () => {
+describe('online store on one Redis server', async () => {
   let server: RedisServer
   let admin: Redis
   let proxy: FaultProxy
   let store: RedisOnlineStore
 
-  beforeAll(async () => {
-    server = await startRedis()
-    admin = adminOf(server.port)
-  })
-  afterAll(async () => {
-    admin.disconnect()
-    await server.stop()
-  })
-  beforeEach(async () => {
-    await admin.flushall()
-    proxy = await startProxy(server.port)
-    store = await openAt(local(proxy.port), { timeoutMs: 1_000 })
-  })
-  afterEach(async () => {
-    await store[Symbol.asyncDispose]()
-    await proxy.stop()
-  })
+  if (await requireService('redis')) {
+    beforeAll(async () => {
+      server = await startRedis()
+      admin = adminOf(server.port)
+    })
+    afterAll(async () => {
+      admin.disconnect()
+      await server[Symbol.asyncDispose]()
+    })
+    beforeEach(async () => {
+      await admin.flushall()
+      proxy = await startProxy(server.port)
+      store = await openAt(local(proxy.port), { timeoutMs: 1_000 })
+    })
+    afterEach(async () => {
+      await store[Symbol.asyncDispose]()
+      await proxy.stop()
+    })
+  }
 
   const scriptCalls = async (): Promise<number> => {
     const found = /cmdstat_eval(?:sha)?:calls=(\d+)/g
@@ -104,8 +106,7 @@ describe.skipIf(redisMissing !== null)(redisMissing ?? 'online store on one Redi
 
   test('while the server is away calls fail at once, and go on when it is back', async () => {
     const held = await take(store, 1)
-    const other = await startRedis()
-    onTestFinished(() => other.stop())
+    await using other = await startRedis()
     await using lone = await openAt(local(other.port))
     await take(lone, 1)
     await other.kill()
@@ -169,11 +170,8 @@ describe.skipIf(redisMissing !== null)(redisMissing ?? 'online store on one Redi
   })
 
   test('a server that turned into a replica answers nothing about a flush, whatever it would be', async () => {
-    const master = await startRedis()
-    const demoted = await startRedis()
-    onTestFinished(async () => {
-      await Promise.all([master.stop(), demoted.stop()])
-    })
+    await using master = await startRedis()
+    await using demoted = await startRedis()
     await using held = await openAt(local(demoted.port))
     const [stale, owner] = [await take(held, 1), await take(held, 1)]
     await held.apply([flush(owner, null, 1, [row('a', '1')])])
@@ -237,10 +235,8 @@ describe.skipIf(redisMissing !== null)(redisMissing ?? 'online store on one Redi
   })
 
   test('a cluster is asked for as one, and nothing else is', async () => {
-    const cluster = await startCluster(1)
-    onTestFinished(() => cluster.stop())
-    const [node] = cluster.ports as [number]
-    await expect(openAt(local(node))).rejects.toMatchObject({ code: 'FS_ONLINE_SERVER' })
+    await using cluster = await startRedis({ args: ['--cluster-enabled', 'yes'] })
+    await expect(openAt(local(cluster.port))).rejects.toMatchObject({ code: 'FS_ONLINE_SERVER' })
     const single = { host: '127.0.0.1', port: server.port }
     await expect(openAt({ kind: 'cluster', nodes: [single] })).rejects.toMatchObject({ code: 'FS_ONLINE_SERVER' })
   })

@@ -1,12 +1,12 @@
 import fc from 'fast-check'
-import type { Redis } from 'ioredis'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { MemoryOnlineStore } from '../../connectors/memory/online-store.ts'
 import type { DeadLetter } from '../../core/event/batch.ts'
 import { offset } from '../../core/event/position.ts'
 import type { OnlineStore, ShardLease, ShardPosition } from '../../core/ports/online-store.ts'
-import { local, openAt, random } from './support/online.ts'
-import { adminOf, redisMissing, startRedis, type RedisServer } from './support/redis.ts'
+import { adminOf, serverOfFile, startRedis } from '../support/services.ts'
+import { local, openAt } from './support/online.ts'
+import { random } from './support/random.ts'
 
 const numRuns = Number(process.env['TIDEMARK_PROPERTY_RUNS'] ?? 150)
 const shards = [0, 1, 2]
@@ -143,20 +143,13 @@ class Observer {
   }
 }
 
-describe.skipIf(redisMissing !== null)(redisMissing ?? 'online store on Redis and its plain twin', () => {
-  let server: RedisServer
-  let admin: Redis
-  beforeAll(async () => {
-    server = await startRedis()
-    admin = adminOf(server.port)
-  })
-  afterAll(async () => {
-    admin.disconnect()
-    await server.stop()
-  })
+describe('online store on Redis and its plain twin', async () => {
+  const server = await serverOfFile('redis', () => startRedis())
 
   test('any commands of any owners have the same outcomes, and leave the same behind', async () => {
-    await using store = await openAt(local(server.port), { shards: shards.length })
+    const admin = adminOf(server().port)
+    onTestFinished(() => admin.disconnect())
+    await using store = await openAt(local(server().port), { shards: shards.length })
     const met = new Map<string, number>()
     await fc.assert(
       fc.asyncProperty(fc.array(command, { minLength: 5, maxLength: 25 }), async (commands) => {

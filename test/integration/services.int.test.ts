@@ -385,6 +385,24 @@ setInterval(() => {}, 1000)`
   )
 
   it(
+    'is waited for by a process that has nothing else to do',
+    async () => {
+      const script = `const { startRedis } = await import(process.argv[1])
+const redis = await startRedis()
+await redis.stop()
+await redis.restart()
+await redis[Symbol.asyncDispose]()
+console.log('gone')`
+      const module = join(import.meta.dirname, '../support/services/redis.ts')
+      const { code, output } = await runCommand(process.execPath, [
+        ...['--no-warnings', '--input-type=module', '-e', script, module],
+      ])
+      expect([code, output.trim()]).toEqual([0, 'gone'])
+    },
+    limit,
+  )
+
+  it(
     'leaves nothing behind when it is disposed of',
     async () => {
       const redis = await startRedis({ replicas: 1 })

@@ -14,6 +14,7 @@ import { settingsOf, type ServiceName } from '../../scripts/services/settings.ts
 
 export { startKafka, selfSigned, type KafkaOptions, type KafkaServer } from './services/kafka.ts'
 export type { ServerNode } from './services/node.ts'
+export { adminOf } from './services/redis-admin.ts'
 export { startRedis, type RedisOptions, type RedisServer } from './services/redis.ts'
 export { startRegistry } from './services/registry.ts'
 export type { RestartOptions, Server } from './services/server.ts'

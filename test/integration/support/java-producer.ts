@@ -1,9 +1,12 @@
 /** The Java client as a child process that does what it is told (Produce.java). */
-import { spawn } from 'node:child_process'
+import { type ChildProcessByStdio, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { libs } from './kafka.ts'
+import type { Readable, Writable } from 'node:stream'
+import { findKafka } from '../../../scripts/services/kafka.ts'
+import { Problem } from '../../../scripts/services/problem.ts'
+import { settingsOf } from '../../../scripts/services/settings.ts'
 
 export type Compression = 'none' | 'gzip' | 'snappy' | 'lz4' | 'zstd'
 
@@ -17,14 +20,24 @@ export interface Sent {
 }
 
 export class JavaProducer implements AsyncDisposable {
-  private readonly child
-  private readonly answers
+  private readonly child: ChildProcessByStdio<Writable, Readable, null>
+  private readonly answers: AsyncIterator<string>
 
-  constructor(brokers: readonly string[]) {
+  private constructor(child: ChildProcessByStdio<Writable, Readable, null>) {
+    this.child = child
+    this.answers = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
+  }
+
+  /** With the broker's own Java and jars. The source is compiled on the way: that takes a JDK. */
+  static async start(brokers: readonly string[]): Promise<JavaProducer> {
+    const files = await findKafka(settingsOf().folder)
+    if (files instanceof Problem) throw files
+    const { java, home } = files
     const source = join(import.meta.dirname, 'Produce.java')
-    const args = ['-Xmx256m', '-XX:TieredStopAtLevel=1', '-cp', `${libs}/*`, source, brokers.join(',')]
-    this.child = spawn('java', args, { stdio: ['pipe', 'pipe', 'ignore'] })
-    this.answers = createInterface({ input: this.child.stdout })[Symbol.asyncIterator]()
+    const libs = join(home, 'libs', '*')
+    const args = ['-Xmx256m', '-XX:TieredStopAtLevel=1', '-cp', libs, source, brokers.join(',')]
+    const env = { ...process.env, ...java.env }
+    return new JavaProducer(spawn(java.program, args, { stdio: ['pipe', 'pipe', 'ignore'], env }))
   }
 
   open(id: string, transactionalId: string | null, compression: Compression): void {

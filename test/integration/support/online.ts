@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto'
 import type { DeadLetter } from '../../../core/event/batch.ts'
 import { offset } from '../../../core/event/position.ts'
 import { silentLogger } from '../../../core/ports/environment.ts'
@@ -16,8 +15,8 @@ import {
   type RedisOnlineStore,
   type RedisTarget,
 } from '../../../connectors/redis/online-store.ts'
+import { random } from './random.ts'
 
-export const random = { bytes: (length: number): Uint8Array => randomBytes(length) }
 export const bytes = (text: string): Uint8Array => Buffer.from(text)
 export const text = (row: Uint8Array | null | undefined): string | null =>
   row === null || row === undefined ? null : Buffer.from(row).toString()

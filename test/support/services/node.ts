@@ -47,6 +47,12 @@ interface Running {
   readonly ended: Promise<void>
 }
 
+/** Who waits for its end is kept alive meanwhile, also where nothing else does that. */
+function endOf({ guard, ended }: Running): Promise<void> {
+  guard.ref()
+  return ended
+}
+
 export class ServerNode {
   readonly port: number
   readonly address: string
@@ -128,7 +134,7 @@ export class ServerNode {
     this.#signal('SIGTERM')
     this.#signal('SIGCONT')
     const late = setTimeout(() => this.#signal('SIGKILL'), this.#options.stopMs)
-    await running.ended
+    await endOf(running)
     clearTimeout(late)
   }
 
@@ -137,7 +143,7 @@ export class ServerNode {
     const running = this.#running
     if (running === null) return
     this.#signal('SIGKILL')
-    await running.ended
+    await endOf(running)
   }
 
   /** SIGSTOP: its connections stay open and nothing is answered. */

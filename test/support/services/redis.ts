@@ -23,6 +23,8 @@ export interface RedisOptions {
 }
 
 export interface RedisServer extends Server {
+  /** Of the first one that holds data. */
+  readonly port: number
   /** All that hold data. Alone and with sentinels, the first one is the primary at the start; of a cluster, the primaries. */
   readonly dataNodes: readonly ServerNode[]
   readonly sentinels: readonly ServerNode[]
@@ -89,7 +91,7 @@ export async function startRedis(options: RedisOptions = {}): Promise<RedisServe
       .join(',')
     const server = serverOf({ folder, address, nodes, start, wipe })
     configure()
-    return { server: { ...server, dataNodes, sentinels, primaryName }, start }
+    return { server: { ...server, port: port(0), dataNodes, sentinels, primaryName }, start }
   })
 }
 
