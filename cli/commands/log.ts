@@ -30,7 +30,7 @@ export function addLog(program: Command): void {
           print(
             `${stream}: ${grouped(records)} records${copied < records ? `, ${grouped(records - copied)} of them were there` : ''}`,
           )
-        print('next: tidemark rebuild, which takes the rows of the embedded log for no others; then tidemark worker')
+        print('next: tidemark rebuild, since the rows are still those of the embedded log')
       }),
     )
 }

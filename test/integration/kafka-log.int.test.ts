@@ -1,5 +1,5 @@
 import fc from 'fast-check'
-import { describe, expect, it } from 'vitest'
+import { beforeEach, describe, expect, it } from 'vitest'
 import { type KafkaEventLog, type KafkajsLog, openKafkajsLog, openKafkaLog } from '../../connectors/kafka/index.ts'
 import { serverOfFile, startKafka } from '../support/services.ts'
 import { type Compression, JavaProducer } from './support/java-producer.ts'
@@ -71,7 +71,12 @@ async function brokerAndProducer() {
 }
 
 describe('a Kafka log', async () => {
-  const server = await serverOfFile('kafka', brokerAndProducer)
+  const missing = await JavaProducer.missing()
+  if (missing !== null) beforeEach((context) => context.skip(missing))
+  const absent = (): never => {
+    throw new Error(missing ?? '')
+  }
+  const server = missing === null ? await serverOfFile('kafka', brokerAndProducer) : absent
   const options = () => ({ brokers: server().brokers, random })
 
   let topics = 0

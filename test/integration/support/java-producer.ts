@@ -1,5 +1,5 @@
 /** The Java client as a child process that does what it is told (Produce.java). */
-import { type ChildProcessByStdio, spawn } from 'node:child_process'
+import { type ChildProcessByStdio, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -26,6 +26,18 @@ export class JavaProducer implements AsyncDisposable {
   private constructor(child: ChildProcessByStdio<Writable, Readable, null>) {
     this.child = child
     this.answers = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
+  }
+
+  /** Why the source cannot be compiled with the broker's Java, null where it can: a JRE, which is all that a broker needs. */
+  static async missing(): Promise<string | null> {
+    const files = await findKafka(settingsOf().folder)
+    if (files instanceof Problem) return null
+    const { java } = files
+    const env = { ...process.env, ...java.env }
+    const { stdout } = spawnSync(java.program, ['--list-modules'], { encoding: 'utf8', env })
+    return stdout.includes('jdk.compiler')
+      ? null
+      : `${java.program} has no compiler: install a JDK (default-jdk-headless)`
   }
 
   /** With the broker's own Java and jars. The source is compiled on the way: that takes a JDK. */
