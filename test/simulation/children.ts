@@ -8,14 +8,30 @@ import type { SeedResult } from './simulation.ts'
 export const childrenMax = 2
 const script = fileURLToPath(new URL('child.ts', import.meta.url))
 
-/** Runs a task in a process of its own. Errors: where the process fails, with what it said. */
+/** A seed takes about a second. A process that says nothing for so long turns in circles without a wait, milliseconds. */
+const silentMsMax = 60_000
+
+/** A seed that never ends, and lets nothing else run. */
+export class Hung extends Error {}
+
+/** Runs a task in a process of its own. Errors: where the process fails, with what it said; Hung. */
 export async function runChild(task: ChildTask, onResult: (result: SeedResult) => void): Promise<void> {
   const child = spawn(process.execPath, [script, JSON.stringify(task)], { stdio: ['ignore', 'pipe', 'pipe'] })
   let said = ''
   child.stderr.setEncoding('utf8').on('data', (text: string) => (said += text))
   const exited = new Promise<number | null>((resolve, reject) => child.on('error', reject).on('close', resolve))
-  for await (const line of createInterface({ input: child.stdout })) onResult(JSON.parse(line) as SeedResult)
+  let hung = false
+  const watch = setTimeout(() => {
+    hung = true
+    child.kill('SIGKILL')
+  }, silentMsMax)
+  for await (const line of createInterface({ input: child.stdout })) {
+    watch.refresh()
+    onResult(JSON.parse(line) as SeedResult)
+  }
   const code = await exited
+  clearTimeout(watch)
+  if (hung) throw new Hung(`nothing ends any more: a process that ran seeds said nothing for ${silentMsMax} ms`)
   if (code !== 0) throw new Error(`a process that ran seeds ended with ${code}: ${said}`)
 }
 
@@ -49,13 +65,17 @@ export async function runBugs(
     for (let bug = left.shift(); bug !== undefined; bug = left.shift()) {
       let ran = 0
       let finding: string | null = null
-      await runChild(
-        { bug, seeds: Array.from({ length: seedsMax }, (_, at) => at + 1), untilFound: true },
-        (result) => {
+      const seeds = Array.from({ length: seedsMax }, (_, at) => at + 1)
+      try {
+        await runChild({ bug, seeds, untilFound: true }, (result) => {
           ran++
           finding ??= result.finding
-        },
-      )
+        })
+      } catch (error) {
+        if (!(error instanceof Hung)) throw error
+        ran++
+        finding = error.message
+      }
       onCaught({ bug, seeds: finding === null ? null : ran, finding: finding ?? '' })
     }
   }
