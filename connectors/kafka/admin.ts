@@ -28,7 +28,8 @@ export async function createTopic(settings: Settings, topic: string, partitions:
   try {
     await admin.connect()
     await admin.createTopics({
-      waitForLeaders: true,
+      // The caller waits for them: kafkajs gives up where a broker has not heard of the topic yet.
+      waitForLeaders: false,
       topics: [
         {
           topic,
