@@ -203,7 +203,7 @@ export const errorCodes = {
   FS_FLUSH_TOO_LARGE: entry(
     'invalid',
     'What one shard has to write at once is more than the online store takes; a flush is never split.',
-    'Raise `flushBytesMax`, or give the widest windows of the view a `resolution`: one entity is as large as that.',
+    'Give the widest windows of the view a `resolution`: one entity is as large as that.',
   ),
   FS_OFFLINE_UNAVAILABLE: entry('unavailable', 'The offline store does not answer.', 'Check that it runs; call again.'),
   FS_OFFLINE_QUERY: entry(

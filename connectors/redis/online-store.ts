@@ -28,7 +28,7 @@ import { deadLettersOf, scanShard } from './scan.ts'
  */
 export const flushBytesTarget = 2 ** 20
 /** Above this a flush is refused. Redis itself takes 512 MiB an argument and 1 GiB a command. */
-export const flushBytesMaxDefault = 64 * 2 ** 20
+export const refusedAboveBytesDefault = 64 * 2 ** 20
 /** Flushes under way at a time, but for one that is larger by itself: what is not sent yet waits in the caller's memory. */
 const pipelineBytesMax = 8 * 2 ** 20
 
@@ -41,7 +41,8 @@ export interface OpenOptions extends ConnectOptions {
   readonly shards: number
   /** What all keys begin with. Default `tidemark`; stores with different ones do not see each other. */
   readonly prefix?: string
-  readonly flushBytesMax?: number
+  /** Default 64 MiB. */
+  readonly refusedAboveBytes?: number
   readonly random: Random
 }
 
@@ -89,8 +90,9 @@ async function checkFormat(generations: Generations, options: OpenOptions): Prom
 export class RedisOnlineStore implements GenerationStore {
   readonly generation: string
   readonly wasReset: boolean
+  readonly flushBytesMax = flushBytesTarget
   /** A larger flush is refused with FS_FLUSH_TOO_LARGE. */
-  readonly flushBytesMax: number
+  readonly #refusedAboveBytes: number
   readonly #client: RedisClient
   readonly #generations: Generations
   readonly #random: Random
@@ -109,7 +111,7 @@ export class RedisOnlineStore implements GenerationStore {
     this.#prefix = prefix
     this.#shards = options.shards
     this.generation = options.generation
-    this.flushBytesMax = options.flushBytesMax ?? flushBytesMaxDefault
+    this.#refusedAboveBytes = options.refusedAboveBytes ?? refusedAboveBytesDefault
     this.wasReset = wasReset
   }
 
@@ -280,10 +282,10 @@ export class RedisOnlineStore implements GenerationStore {
 
   #checkedBytes(flush: ShardFlush): number {
     const bytes = bytesOf(flush)
-    if (bytes > this.flushBytesMax)
+    if (bytes > this.#refusedAboveBytes)
       throw new FeatureStoreError(
         'FS_FLUSH_TOO_LARGE',
-        `a flush of shard ${flush.lease.shard} has ${bytes} bytes, more than ${this.flushBytesMax}`,
+        `a flush of shard ${flush.lease.shard} has ${bytes} bytes, more than ${this.#refusedAboveBytes}`,
       )
     return bytes
   }

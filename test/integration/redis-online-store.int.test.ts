@@ -242,7 +242,7 @@ describe('online store on one Redis server', async () => {
   })
 
   test('a flush above the bound is refused before anything is sent; one large row below it is not split', async () => {
-    await using bounded = await openAt(local(server.port), { flushBytesMax: 3_000_000 })
+    await using bounded = await openAt(local(server.port), { refusedAboveBytes: 3_000_000 })
     const held = await take(bounded, 1)
     const large = (size: number) => ({ view: 'v', key: bytes('a'), row: Buffer.alloc(size, 7) })
     const fine = flush(held, null, 1, [row('b', '1')])
