@@ -8,6 +8,7 @@ import { requireService, serverOfFile, startKafka, type KafkaOptions } from '../
 import { random } from './support/random.ts'
 import type { MemberOptions } from './support/shard-member.ts'
 import { Members, type Recorder } from './support/shard-members.ts'
+import { makeTopic } from '../support/services/topics.ts'
 
 const shards = 12
 const all = Array.from({ length: shards }, (_, shard) => shard)
@@ -21,7 +22,7 @@ async function startBroker(properties: KafkaOptions['properties'] = {}) {
   const broker = await startKafka({ properties })
   const admin = kafkajsOf(settingsOf({ brokers: broker.addresses, random })).admin()
   await admin.connect()
-  await admin.createTopics({ topics: [{ topic, numPartitions: shards }], waitForLeaders: true })
+  await makeTopic(admin, { topic, numPartitions: shards })
   await admin.disconnect()
   return broker
 }

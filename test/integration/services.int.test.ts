@@ -20,6 +20,7 @@ import {
   type KafkaServer,
   type ServerNode,
 } from '../support/services.ts'
+import { makeTopic } from '../support/services/topics.ts'
 
 const limit = 120_000
 
@@ -39,7 +40,7 @@ async function produce(kafka: Kafka, topic: string, values: readonly string[], r
   const producer = kafka.producer({ idempotent: true, maxInFlightRequests: 1 })
   try {
     await admin.connect()
-    await admin.createTopics({ topics: [{ topic, numPartitions: 1, replicationFactor }], waitForLeaders: true })
+    await makeTopic(admin, { topic, numPartitions: 1, replicationFactor })
     await producer.connect()
     await producer.send({ topic, acks: -1, messages: values.map((value) => ({ value })) })
   } finally {
