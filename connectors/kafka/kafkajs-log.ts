@@ -91,23 +91,16 @@ export class KafkajsLog implements EventLog, AsyncDisposable {
     return this.base.nextSequence(stream, partition, producerId)
   }
 
-  async append(
+  append(
     stream: string,
     partition: number,
     records: readonly LogRecord[],
     producer?: ProducerIdentity,
   ): Promise<AppendResult> {
-    const { epochs, end } = await this.partition(stream, partition)
-    if (producer !== undefined) throw notYet('an append of a named producer by kafkajs')
-    checkRecords(records)
-    const bytes = records.reduce((sum, { key, value }) => sum + value.length + (key?.length ?? 0), 0)
-    if (bytes > appendBytesMax) throw new FeatureStoreError('FS_LIMIT_EXCEEDED', `an append of ${bytes} bytes`)
-    const epoch = epochs[0]?.epoch ?? 0
-    if (records.length === 0) return { epoch, firstOffset: end, nextOffset: end, clamped: 0 }
-    const result = this.last.then(() => this.send(stream, partition, records))
+    // Queued within the call: whoever asked first may not be overtaken while the broker is asked about the partition.
+    const result = this.last.then(() => this.appendNow(stream, partition, records, producer))
     this.last = result.catch(() => {})
-    const first = await result
-    return { epoch, firstOffset: offset(first), nextOffset: offset(first + records.length), clamped: 0 }
+    return result
   }
 
   async fetch(stream: string, partition: number, from: Offset, maxBytes: number): Promise<LogChunk> {
@@ -140,6 +133,23 @@ export class KafkajsLog implements EventLog, AsyncDisposable {
     if (there === undefined)
       throw new FeatureStoreError('FS_STREAM_UNKNOWN', `the log has no partition ${stream}/${partition}`)
     return there
+  }
+
+  private async appendNow(
+    stream: string,
+    partition: number,
+    records: readonly LogRecord[],
+    producer: ProducerIdentity | undefined,
+  ): Promise<AppendResult> {
+    const { epochs, end } = await this.partition(stream, partition)
+    if (producer !== undefined) throw notYet('an append of a named producer by kafkajs')
+    checkRecords(records)
+    const bytes = records.reduce((sum, { key, value }) => sum + value.length + (key?.length ?? 0), 0)
+    if (bytes > appendBytesMax) throw new FeatureStoreError('FS_LIMIT_EXCEEDED', `an append of ${bytes} bytes`)
+    const epoch = epochs[0]?.epoch ?? 0
+    if (records.length === 0) return { epoch, firstOffset: end, nextOffset: end, clamped: 0 }
+    const first = await this.send(stream, partition, records)
+    return { epoch, firstOffset: offset(first), nextOffset: offset(first + records.length), clamped: 0 }
   }
 
   private async send(stream: string, partition: number, records: readonly LogRecord[]): Promise<number> {

@@ -115,12 +115,11 @@ export class KafkaEventLog implements EventLog, AsyncDisposable {
   ): Promise<AppendResult> {
     this.checkOpen()
     checkRecords(records)
+    // Queued before anything is awaited: whoever asked first may not be overtaken while a broker is asked for the leader.
+    if (records.length > 0) return this.appender(stream, partition).append(records, producer)
     const { topicId } = await this.leader(stream, partition)
-    if (records.length === 0) {
-      const { end } = await this.offsets.range(stream, partition)
-      return { epoch: epochOf(topicId), firstOffset: offset(end), nextOffset: offset(end), clamped: 0 }
-    }
-    return this.appender(stream, partition).append(records, producer)
+    const { end } = await this.offsets.range(stream, partition)
+    return { epoch: epochOf(topicId), firstOffset: offset(end), nextOffset: offset(end), clamped: 0 }
   }
 
   async fetch(stream: string, partition: number, from: Offset, maxBytes: number): Promise<LogChunk> {
