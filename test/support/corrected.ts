@@ -1,6 +1,6 @@
 /** Streams whose records correct others, over the fields of generatedCorrections, and views of them. */
 import { buildCatalog, type Catalog } from '../../core/definition/catalog.ts'
-import { bool, float64, int32, int64, nullable, string, timestamp } from '../../core/definition/fields.ts'
+import { int32, string } from '../../core/definition/fields.ts'
 import {
   count,
   distinctCount,
@@ -19,26 +19,15 @@ import { entity, stream } from '../../core/definition/stream.ts'
 import type { StreamDefinition, ViewDefinition } from '../../core/definition/types.ts'
 import { view } from '../../core/definition/view.ts'
 import { acceptedEvents, countingEvents, type NaiveEvent } from '../../core/engine/naive.ts'
+import { declaredCorrected } from './declared.ts'
 
 export const dedupeSpanMs = 250
 
-const fields = {
-  id: string(),
-  line: int32(),
-  at: timestamp(),
-  who: string(),
-  region: int32(),
-  i: nullable(int32()),
-  b: nullable(int64()),
-  f: nullable(float64({ allowNonFinite: true })),
-  s: nullable(string()),
-  ok: nullable(bool()),
-}
 const place = entity('place', { key: { who: string(), region: int32() } })
 const person = entity('person', { key: { who: string() } })
 
 const byId = stream('events', {
-  fields,
+  fields: declaredCorrected,
   eventTime: 'at',
   id: 'id',
   dedupeSpan: dedupeSpanMs,
@@ -46,7 +35,7 @@ const byId = stream('events', {
   partitions: 3,
 })
 const byPrimaryKey = stream('events', {
-  fields,
+  fields: declaredCorrected,
   eventTime: 'at',
   changelog: true,
   primaryKey: ['id', 'line'],

@@ -1,6 +1,6 @@
 /** A small project over the stream of test/support/history.ts: every kind of column that a training set can have. */
 import { buildCatalog } from '../../core/definition/catalog.ts'
-import { bool, decimal, float64, int32, int64, nullable, string, timestamp } from '../../core/definition/fields.ts'
+import { int32, nullable, string } from '../../core/definition/fields.ts'
 import {
   count,
   days,
@@ -24,21 +24,12 @@ import type { NaiveEvent } from '../../core/engine/naive.ts'
 import type { EventBatch } from '../../core/event/batch.ts'
 import { offset, type Position } from '../../core/event/position.ts'
 import { batchOf } from '../support/history.ts'
+import { declared } from '../support/declared.ts'
 
 export const partitions = 3
 
 export const events = stream('events', {
-  fields: {
-    at: timestamp(),
-    who: string(),
-    region: int32(),
-    i: nullable(int32()),
-    b: nullable(int64()),
-    f: nullable(float64({ allowNonFinite: true })),
-    s: nullable(string()),
-    ok: nullable(bool()),
-    d: nullable(decimal(18, 2)),
-  },
+  fields: declared,
   eventTime: 'at',
   key: ['who'],
   partitions,

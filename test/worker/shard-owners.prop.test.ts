@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { expect, it } from 'vitest'
 import { MemoryOnlineStore } from '../../connectors/memory/online-store.ts'
 import { buildCatalog, type Catalog } from '../../core/definition/catalog.ts'
-import { bool, decimal, float64, int32, int64, nullable, string, timestamp } from '../../core/definition/fields.ts'
+import { int32, string } from '../../core/definition/fields.ts'
 import { count, lastN, sum } from '../../core/definition/functions.ts'
 import { entity, stream } from '../../core/definition/stream.ts'
 import { view } from '../../core/definition/view.ts'
@@ -23,36 +23,26 @@ import {
   logged,
 } from '../support/history.ts'
 import { FaultyStore } from './faulty-store.ts'
+import { declared, declaredCorrected } from '../support/declared.ts'
 
 const shards = 6
 const partitions = 3
 const workers = 3
 const runs = Math.ceil(Number(process.env['TIDEMARK_PROPERTY_RUNS'] ?? 150) / 3)
 
-const declared = {
-  at: timestamp(),
-  who: string(),
-  region: int32(),
-  i: nullable(int32()),
-  b: nullable(int64()),
-  f: nullable(float64({ allowNonFinite: true })),
-  s: nullable(string()),
-  ok: nullable(bool()),
-  d: nullable(decimal(18, 2)),
-}
 const shared = { eventTime: 'at', partitions } as const
 const plain = stream('events', { fields: declared, ...shared })
 const streams = {
   plain,
   id: stream('events', {
-    fields: { id: string(), line: int32(), ...declared },
+    fields: declaredCorrected,
     ...shared,
     id: 'id',
     dedupeSpan: 1_000_000,
   }) as unknown as typeof plain,
   // Its rows stay with their entities.
   changelog: stream('events', {
-    fields: { id: string(), line: int32(), ...declared },
+    fields: declaredCorrected,
     ...shared,
     changelog: true,
     primaryKey: ['id', 'who', 'region'],

@@ -2,7 +2,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { buildCatalog } from '../../../core/definition/catalog.ts'
-import { int32, nullable, string, timestamp, bool, float64, int64 } from '../../../core/definition/fields.ts'
+import { string } from '../../../core/definition/fields.ts'
 import { count, last, lastN, max, mean, series } from '../../../core/definition/functions.ts'
 import { entity, stream } from '../../../core/definition/stream.ts'
 import { view } from '../../../core/definition/view.ts'
@@ -24,6 +24,7 @@ import {
   generatedEvent,
   logged,
 } from '../../support/history.ts'
+import { declared } from '../../support/declared.ts'
 
 const size = Number(process.env['TIDEMARK_PROPERTY_RUNS'] ?? 150)
 
@@ -34,16 +35,7 @@ interface Subject {
 }
 
 const plainStream = stream('events', {
-  fields: {
-    at: timestamp(),
-    who: string(),
-    region: int32(),
-    i: nullable(int32()),
-    b: nullable(int64()),
-    f: nullable(float64({ allowNonFinite: true })),
-    s: nullable(string()),
-    ok: nullable(bool()),
-  },
+  fields: declared,
   eventTime: 'at',
   key: ['who'],
   partitions: 3,

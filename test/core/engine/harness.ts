@@ -6,7 +6,7 @@ import fc from 'fast-check'
 import { expect } from 'vitest'
 import { buildCatalog } from '../../../core/definition/catalog.ts'
 import type { BoolExpr, NumericExpr, StringExpr } from '../../../core/definition/expressions.ts'
-import { bool, decimal, float64, int32, int64, nullable, string, timestamp } from '../../../core/definition/fields.ts'
+import { int32, string } from '../../../core/definition/fields.ts'
 import {
   count,
   distinctCount,
@@ -41,24 +41,13 @@ import { ViewEngine, type ChangedRow, type MissingRow } from '../../../core/engi
 import { encodeKey } from '../../../core/event/key.ts'
 import type { ScalarType } from '../../../core/event/types.ts'
 import { batchOf, correctedFields, fields } from '../../support/history.ts'
-
-export const declared = {
-  at: timestamp(),
-  who: string(),
-  region: int32(),
-  i: nullable(int32()),
-  b: nullable(int64()),
-  f: nullable(float64({ allowNonFinite: true })),
-  s: nullable(string()),
-  ok: nullable(bool()),
-  d: nullable(decimal(18, 2)),
-}
+import { declared, declaredCorrected } from '../../support/declared.ts'
 
 /** The same fields, as a stream of events that stand, as one whose events can be retracted, and as a changelog. */
 const streams = {
   plain: stream('events', { fields: declared, eventTime: 'at', key: ['who'], partitions: 3 }),
   id: stream('events', {
-    fields: { id: string(), line: int32(), ...declared },
+    fields: declaredCorrected,
     eventTime: 'at',
     id: 'id',
     dedupeSpan: 400,
@@ -66,7 +55,7 @@ const streams = {
     partitions: 3,
   }),
   changelog: stream('events', {
-    fields: { id: string(), line: int32(), ...declared },
+    fields: declaredCorrected,
     eventTime: 'at',
     changelog: true,
     primaryKey: ['id', 'line'],

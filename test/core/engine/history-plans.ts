@@ -4,7 +4,7 @@
  */
 import { buildCatalog } from '../../../core/definition/catalog.ts'
 import type { BoolExpr, Expr, NumericExpr, StringExpr, DecimalExpr } from '../../../core/definition/expressions.ts'
-import { bool, decimal, float64, int32, int64, nullable, string, timestamp } from '../../../core/definition/fields.ts'
+import { int32, string } from '../../../core/definition/fields.ts'
 import {
   count,
   distinctCount,
@@ -29,6 +29,7 @@ import { view } from '../../../core/definition/view.ts'
 import { ViewFinisher } from '../../../core/engine/finish.ts'
 import { planView, type ViewPlan } from '../../../core/engine/plan.ts'
 import type { AnyFeature, StreamKind } from './harness.ts'
+import { declared, declaredCorrected } from '../../support/declared.ts'
 
 export const longUnit = 1_000_000
 export const dedupeSpanUnits = 400
@@ -48,28 +49,15 @@ export interface PlanSpec {
   readonly bounded: boolean
 }
 
-const fields = {
-  at: timestamp(),
-  who: string(),
-  region: int32(),
-  i: nullable(int32()),
-  b: nullable(int64()),
-  f: nullable(float64({ allowNonFinite: true })),
-  s: nullable(string()),
-  ok: nullable(bool()),
-  d: nullable(decimal(18, 2)),
-}
-const identified = { id: string(), line: int32(), ...fields }
-
 const streamOf = (kind: StreamKind, unit: number) => {
   const shared = { eventTime: 'at', key: ['who'], partitions: 3 } as const
-  if (kind === 'plain') return stream('events', { fields, ...shared })
+  if (kind === 'plain') return stream('events', { fields: declared, ...shared })
   const { key: _, ...unkeyed } = shared
   const from =
     kind === 'id'
-      ? stream('events', { fields: identified, ...shared, id: 'id', dedupeSpan: dedupeSpanUnits * unit })
-      : stream('events', { fields: identified, ...unkeyed, changelog: true, primaryKey: ['id', 'line'] })
-  return from as unknown as Stream<typeof fields>
+      ? stream('events', { fields: declaredCorrected, ...shared, id: 'id', dedupeSpan: dedupeSpanUnits * unit })
+      : stream('events', { fields: declaredCorrected, ...unkeyed, changelog: true, primaryKey: ['id', 'line'] })
+  return from as unknown as Stream<typeof declared>
 }
 interface Expressions {
   readonly at: Expr<'timestamp'>

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { buildCatalog } from '../../../core/definition/catalog.ts'
-import { bool, float64, int32, int64, nullable, string, timestamp } from '../../../core/definition/fields.ts'
+import { string } from '../../../core/definition/fields.ts'
 import { count, distinctCount, last, lastN, mean, sum, tumbling } from '../../../core/definition/functions.ts'
 import { entity, stream } from '../../../core/definition/stream.ts'
 import { view } from '../../../core/definition/view.ts'
@@ -14,18 +14,9 @@ import { ViewEngine } from '../../../core/engine/view-engine.ts'
 import { encodeKey } from '../../../core/event/key.ts'
 import { dayMs, hourMs } from '../../../core/time/time.ts'
 import { batchOf, generatedEvent, logged } from '../../support/history.ts'
+import { declared } from '../../support/declared.ts'
 
-const fields = {
-  at: timestamp(),
-  who: string(),
-  region: int32(),
-  i: nullable(int32()),
-  b: nullable(int64()),
-  f: nullable(float64({ allowNonFinite: true })),
-  s: nullable(string()),
-  ok: nullable(bool()),
-}
-const events = stream('events', { fields, eventTime: 'at', key: ['who'], partitions: 3 })
+const events = stream('events', { fields: declared, eventTime: 'at', key: ['who'], partitions: 3 })
 const who = entity('who', { key: { who: string() } })
 
 /** Around a transition, so that its days are longer or shorter, or begin elsewhere. */

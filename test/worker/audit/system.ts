@@ -3,7 +3,7 @@ import { MemoryLog } from '../../../connectors/memory/log.ts'
 import { openMemoryOfflineStore } from '../../../connectors/memory/offline-store.ts'
 import { MemoryOnlineStore } from '../../../connectors/memory/online-store.ts'
 import { buildCatalog } from '../../../core/definition/catalog.ts'
-import { bool, decimal, float64, int32, int64, nullable, string, timestamp } from '../../../core/definition/fields.ts'
+import { decimal, int32, nullable, string } from '../../../core/definition/fields.ts'
 import {
   count,
   days,
@@ -34,19 +34,10 @@ import { StreamReader } from '../../../schemas/stream-reader.ts'
 import { Lookup } from '../../../serving/lookup/lookup.ts'
 import { samplesFromReply, type AuditSample } from '../../../worker/audit/sample.ts'
 import { OnlineProjection } from '../../../worker/online-projection.ts'
+import { declared } from '../../support/declared.ts'
 
 export const events = stream('events', {
-  fields: {
-    at: timestamp(),
-    who: string(),
-    region: int32(),
-    i: nullable(int32()),
-    b: nullable(int64()),
-    f: nullable(float64({ allowNonFinite: true })),
-    s: nullable(string()),
-    ok: nullable(bool()),
-    d: nullable(decimal(18, 2)),
-  },
+  fields: declared,
   eventTime: 'at',
   key: ['who'],
   partitions: 3,
