@@ -24,6 +24,7 @@ import { contentHashes, idsOf, settle } from './state/identity.ts'
 import { KeyResolver } from './state/key-resolver.ts'
 import { offsetOfOrder, orderOf, partitionOfOrder } from './state/record-layout.ts'
 import { RowVersions, type ChangelogRow, type RowVersion } from './state/row-versions.ts'
+import { TieGroups } from './state/tie-groups.ts'
 import { Staging } from './state/staging.ts'
 import { ensureSummary } from './state/summarise.ts'
 import { spanStart } from './state/tile-layout.ts'
@@ -105,6 +106,7 @@ export class ViewEngine {
   /** Changelog rows of the batch that was resolved last. */
   #rows: readonly (ChangelogRow | null)[] = []
   #changed: number[] = []
+  readonly #ties = new TieGroups()
   /** Told of each change as it is applied; null: nobody asks. */
   onChange: ChangeListener | null = null
 
@@ -155,6 +157,7 @@ export class ViewEngine {
       table.unset(entity, Flag.loaded | Flag.dirty | Flag.listed)
       this.#newVersion(entity)
     }
+    this.#ties.clear()
     this.#changed = this.#changed.filter(isLeft)
     this.#unloaded = this.#unloaded.filter(isLeft)
     this.#versions?.drop(shards)
@@ -181,6 +184,7 @@ export class ViewEngine {
       this.#state.bytes +
       this.#entities.bytes +
       this.#keys.bytes +
+      this.#ties.bytes +
       this.#entries * entryBytes +
       (this.#versions?.bytes ?? 0)
     )
@@ -414,7 +418,8 @@ export class ViewEngine {
       this.onChange?.(entity, time, known, ops?.[row] !== Op.retract)
       if (ids === null) continue
       store.floats[record * (layout.stride >> 1) + layout.until] = Number.NaN
-      settle(store, entity, time, ids[row] as number, record, this.plan.stream.dedupeSpanMs as number, (at, of) =>
+      const arrival = { entity, timeMs: time, knownMs: known, order, id: ids[row] as number }
+      settle(store, this.#ties, arrival, this.plan.stream.dedupeSpanMs as number, (at, of) =>
         letter(shard, offsetOfOrder(of), partitionOfOrder(of), at, 'FS_DEAD_DUPLICATE_DIFFERS'),
       )
     }
@@ -598,6 +603,7 @@ export class ViewEngine {
     const store = this.#state.events
     const table = this.#entities
     this.#rows = []
+    this.#ties.clear()
     this.#loading.clear()
     this.#versions?.evictClean()
     if (this.#changed.length === 0) {

@@ -1,10 +1,11 @@
 import { Op } from '../../event/operation.ts'
 import { tableText, type Column } from '../../event/types.ts'
-import { runMask, runShift, type EventStore } from './event-store.ts'
+import type { EventStore } from './event-store.ts'
+import type { Arrival, TieGroups } from './tie-groups.ts'
 
 /**
  * Identities of records of a stream with an id, and what they do to each other inside one entity. Records of one group
- * have the same event time, so they lie side by side among the ties: no index is needed to find them.
+ * have the same event time, so they lie side by side among the ties (tie-groups.ts).
  *
  * Ids are compared as 53-bit hashes (integers as they are, where they fit), and only among events of one entity and one
  * millisecond.
@@ -83,33 +84,29 @@ interface Member {
 export type OnDiffering = (knownMs: number, order: number) => void
 
 /**
- * Says anew until when the records of one group count, after `cursor` came among them: core/asof/corrections.ts has the
+ * Says anew until when the records of one group count, after `arrival` came among them: core/asof/corrections.ts has the
  * rule. `differing` is told of each duplicate that differs from the first of its incarnation, if the new record is one of
  * the two.
  */
 export function settle(
   store: EventStore,
-  entity: number,
-  timeMs: number,
-  id: number,
-  added: number,
+  ties: TieGroups,
+  arrival: Arrival,
   dedupeSpanMs: number,
   differing: OnDiffering,
 ): void {
   const { layout } = store
+  const { entity } = arrival
   const half = layout.stride >> 1
   const incarnations: Member[] = []
   const retractions: Member[] = []
   const others: Member[] = []
   const known = ({ cursor }: Member): number => store.knownAt(entity, cursor)
-  const end = store.end(entity)
-  for (
-    let cursor = store.lowerBound(entity, timeMs);
-    cursor < end && store.timeAt(entity, cursor) === timeMs;
-    cursor = store.next(entity, cursor)
-  ) {
-    const record = store.record(store.runAt(entity, cursor >> runShift), cursor & runMask)
-    if (store.floats[record * half + layout.id] !== id) continue
+  const orderOf = ({ record }: Member): number => store.floats[record * half + layout.order] as number
+  const isNew = (member: Member): boolean => orderOf(member) === arrival.order && known(member) === arrival.knownMs
+  const hash = ({ record }: Member): number => store.words[record * layout.stride + layout.hash] as number
+  for (const cursor of ties.group(store, arrival)) {
+    const record = store.recordAt(entity, cursor)
     const member = { cursor, record }
     const isRetract = store.words[record * layout.stride + layout.hash + 1] === Op.retract
     const firsts = isRetract ? retractions : incarnations
@@ -117,7 +114,8 @@ export function settle(
     if (first === undefined || known(member) - known(first) > dedupeSpanMs) firsts.push(member)
     else {
       others.push(member)
-      if (!isRetract && (record === added || first.record === added)) report(store, member, first, known(member))
+      if (!isRetract && (isNew(member) || isNew(first)) && hash(member) !== hash(first))
+        differing(known(member), orderOf(member))
     }
   }
   const set = ({ cursor, record }: Member, untilMs: number): void => {
@@ -131,10 +129,4 @@ export function settle(
     set(member, untilMs > known(member) ? untilMs : Number.NEGATIVE_INFINITY)
   })
   for (const member of [...retractions, ...others]) set(member, Number.NEGATIVE_INFINITY)
-
-  function report(of: EventStore, { record }: Member, first: Member, knownMs: number): void {
-    const at = layout.stride
-    if (of.words[record * at + layout.hash] === of.words[first.record * at + layout.hash]) return
-    differing(knownMs, of.floats[record * half + layout.order] as number)
-  }
 }
