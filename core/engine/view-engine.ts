@@ -18,7 +18,8 @@ import {
   type PartWrites,
 } from './row-parts.ts'
 import { decodeInto } from './row.ts'
-import { appendBlock, runLength, type AppendRows } from './state/event-store.ts'
+import { byShard } from './state/by-shard.ts'
+import { appendBlock, readBlock, runLength, type AppendRows } from './state/event-store.ts'
 import { EntityTable, Flag } from './state/entity-table.ts'
 import { contentHashes, idsOf, settle } from './state/identity.ts'
 import { KeyResolver } from './state/key-resolver.ts'
@@ -554,26 +555,34 @@ export class ViewEngine {
   }
 
   /**
-   * Rows changed since the last call, folded, pruned and encoded; of split ones what must be written and dropped. `only`:
-   * those of these shards, the others stay changed.
+   * Rows changed since the last call, folded, pruned and encoded, shard by shard; of split ones what must be written and
+   * dropped. `only`: those of these shards, the others stay changed.
    */
   *takeChanged(only?: ReadonlySet<number>): Generator<ChangedRow> {
     const state = this.#state
+    const store = state.events
     const table = this.plan.view.name
-    const isAsked = (entity: number): boolean => only === undefined || only.has(this.#entities.shard(entity))
-    const changed = only === undefined ? this.#changed : this.#changed.filter(isAsked)
-    this.#changed = only === undefined ? [] : this.#changed.filter((entity) => !isAsked(entity))
-    if (only === undefined) this.#changedBytes.fill(0)
-    else for (const shard of only) this.#changedBytes[shard] = 0
-    for (const entity of changed) {
-      const events = { state, entity }
-      foldTiles(state, entity)
-      this.#prune(entity)
-      this.#entities.unset(entity, Flag.dirty)
-      const { row, parts, directory } = encodeStored(events, this.#directories.get(entity) ?? null, this.plan.split)
-      this.#setDirectory(entity, directory)
-      const own = { table, shard: this.#entities.shard(entity), key: this.#entities.key(entity), row }
-      yield parts === undefined ? own : { ...own, parts }
+    const shardOf = (entity: number): number => this.#entities.shard(entity)
+    const { taken: changed, left } = byShard(this.#changed, shardOf, this.#shards, only)
+    this.#changed = left
+    for (let shard = 0; shard < this.#shards; shard++) if (only?.has(shard) !== false) this.#changedBytes[shard] = 0
+    for (let from = 0; from < changed.length; from += readBlock) {
+      const to = Math.min(changed.length, from + readBlock)
+      store.bringEventsNear(changed, from, to)
+      for (let at = from; at < to; at++) {
+        const entity = changed[at] as number
+        foldTiles(state, entity)
+        this.#prune(entity)
+        this.#entities.unset(entity, Flag.dirty)
+        const { row, parts, directory } = encodeStored(
+          { state, entity },
+          this.#directories.get(entity) ?? null,
+          this.plan.split,
+        )
+        this.#setDirectory(entity, directory)
+        const own = { table, shard: shardOf(entity), key: this.#entities.key(entity), row }
+        yield parts === undefined ? own : { ...own, parts }
+      }
     }
     if (this.#versions === null) return
     for (const changedRow of this.#versions.takeChanged(only)) yield { table: changelogTable(table), ...changedRow }
