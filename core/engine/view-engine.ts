@@ -19,7 +19,7 @@ import {
 } from './row-parts.ts'
 import { decodeInto } from './row.ts'
 import { byShard } from './state/by-shard.ts'
-import { appendBlock, readBlock, runLength, type AppendRows } from './state/event-store.ts'
+import { appendBlock, readBlock, runLength, tailFlags, tailWords, type AppendRows } from './state/event-store.ts'
 import { EntityTable, Flag } from './state/entity-table.ts'
 import { contentHashes, idsOf, settle } from './state/identity.ts'
 import { KeyResolver } from './state/key-resolver.ts'
@@ -195,7 +195,13 @@ export class ViewEngine {
   resolve(batch: Pick<EventBatch, 'columns' | 'count'>, takes: Uint8Array = this.#owned): Int32Array {
     this.#takes = takes
     const entities = this.#keys.resolve(batch.columns, batch.count)
-    for (let row = 0; row < batch.count; row++) if ((entities[row] as number) >= 0) this.#want(entities[row] as number)
+    const { tails } = this.#state.events
+    for (let row = 0; row < batch.count; row++) {
+      const entity = entities[row] as number
+      // Mostly it is here: asked for in place.
+      if (entity >= 0 && ((tails[entity * tailWords + tailFlags] as number) & (Flag.loaded | Flag.listed)) === 0)
+        this.#want(entity)
+    }
     if (this.#versions !== null) {
       const shardOfRow = (row: number): number | null =>
         this.#versionsStay && (entities[row] as number) >= 0 ? this.#entities.shard(entities[row] as number) : null
