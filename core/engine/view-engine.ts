@@ -195,8 +195,10 @@ export class ViewEngine {
   resolve(batch: Pick<EventBatch, 'columns' | 'count'>, takes: Uint8Array = this.#owned): Int32Array {
     this.#takes = takes
     const entities = this.#keys.resolve(batch.columns, batch.count)
-    const { tails } = this.#state.events
+    const store = this.#state.events
+    const { tails } = store
     for (let row = 0; row < batch.count; row++) {
+      if (row % appendBlock === 0) store.bringTailsNear(entities, row, Math.min(batch.count, row + appendBlock))
       const entity = entities[row] as number
       // Mostly it is here: asked for in place.
       if (entity >= 0 && ((tails[entity * tailWords + tailFlags] as number) & (Flag.loaded | Flag.listed)) === 0)
@@ -232,9 +234,13 @@ export class ViewEngine {
   /** What must be loaded before `apply`; ask again after `load`: heads have parts, and a changelog's rows name entities. */
   unloaded(): readonly MissingRow[] {
     const missing: MissingRow[] = []
+    const table = this.plan.view.name
     for (const entity of this.#unloaded) {
-      const own = { table: this.plan.view.name, key: this.#entities.key(entity), shard: this.#entities.shard(entity) }
-      for (const part of this.#loading.get(entity)?.names ?? [null]) missing.push({ ...own, part, of: entity })
+      const key = this.#entities.key(entity)
+      const shard = this.#entities.shard(entity)
+      const names = this.#loading.get(entity)?.names
+      if (names === undefined) missing.push({ table, key, shard, part: null, of: entity })
+      else for (const part of names) missing.push({ table, key, shard, part, of: entity })
     }
     for (const row of new Set(this.#rows))
       if (row !== null && !row.loaded && this.#isTaking(row.shard))
@@ -254,20 +260,20 @@ export class ViewEngine {
    * Errors: FS_STATE_FORMAT; FS_ROW_CORRUPT, for a part that is not there too.
    */
   load(missing: readonly MissingRow[], rows: readonly (Uint8Array | null)[]): void {
-    missing.forEach(({ part, of }, index) => {
+    const parted = new Set<number>()
+    for (let index = 0; index < missing.length; index++) {
+      const { part, of } = missing[index] as MissingRow
       const row = rows[index] ?? null
-      if (typeof of === 'number') {
-        if (part !== null && row !== null) this.#loading.get(of)?.parts.set(part, row)
-        else if (part === null) this.#loadRow(of, row)
-        return
+      if (typeof of !== 'number') {
+        this.#versions?.load(of, row)
+        this.#hold(of)
+      } else if (part === null) this.#loadRow(of, row)
+      else {
+        if (row !== null) this.#loading.get(of)?.parts.set(part, row)
+        parted.add(of)
       }
-      this.#versions?.load(of, row)
-      this.#hold(of)
-    })
-    for (const entity of new Set(
-      missing.flatMap(({ part, of }) => (part !== null && typeof of === 'number' ? [of] : [])),
-    ))
-      this.#loadParts(entity)
+    }
+    for (const entity of parted) this.#loadParts(entity)
     this.#unloaded = this.#unloaded.filter((entity) => this.#entities.has(entity, Flag.listed))
   }
 
@@ -518,7 +524,7 @@ export class ViewEngine {
     this.#changedBytes[shard] =
       (this.#changedBytes[shard] as number) +
       events * this.plan.layout.stride * 4 +
-      this.#entities.key(entity).length +
+      this.#entities.keyBytes(entity) +
       (this.#state.tilesOf(entity)?.bytes ?? 0) +
       rowBytes
   }

@@ -64,6 +64,17 @@ export class EventStore extends EventCursors {
   /** What was read to have it near; nobody asks for it, but the compiler does not know. */
   #touched = 0
 
+  /** As `bringNear`, of tails alone: for who asks the flags of entities of whom some are new, one by one. */
+  bringTailsNear(entities: Int32Array, from: number, to: number): void {
+    const { tails } = this
+    let touched = 0
+    for (let at = from; at < to; at++) {
+      const entity = entities[at] as number
+      if (entity >= 0) touched ^= tails[entity * tailWords + tailFlags] as number
+    }
+    this.#touched = touched
+  }
+
   /**
    * Asks of memory what appending to entities [from, to) of a list will touch, at most `appendBlock` of them: all their
    * headers together, then all their last runs, then all the segments that these end in. Insertions one by one would
