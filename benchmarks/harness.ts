@@ -44,6 +44,8 @@ export interface BenchOptions {
   /** All sizes and 5 rounds, instead of small sizes and 3. */
   readonly full: boolean
   readonly rounds: number
+  /** Whether lines of this name, or of names that it begins, are asked for: what is not may be left out. */
+  readonly wants: (bench: string) => boolean
   /** Gives out a line as soon as it is there. */
   readonly emit: (line: Line) => void
   /** What a reader should know beside the lines; never on stdout. */

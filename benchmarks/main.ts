@@ -1,4 +1,4 @@
-/** `npm run bench -- SUITE [--json] [--full]`: see README.md. */
+/** `npm run bench -- SUITE [--json] [--full] [--only NAME]`: see README.md. */
 import { parseArgs } from 'node:util'
 import { machine, textOf, WrongResult, type Line, type Suite } from './harness.ts'
 
@@ -9,16 +9,28 @@ const suites: Readonly<Record<string, () => Promise<Suite>>> = {
   redis: async () => (await import('./redis/main.ts')).redisSuite,
 }
 
-const usage = `usage: npm run bench -- SUITE [--json] [--full]
+const usage = `usage: npm run bench -- SUITE [--json] [--full] [--only NAME]
 suites: ${Object.keys(suites).join(', ')}
   --json  one JSON object per line instead of a table
-  --full  5 rounds and all sizes; default: 3 rounds and small sizes, under 50 s a suite`
+  --full  5 rounds and all sizes; default: 3 rounds and small sizes, under 50 s a suite
+  --only  lines whose name begins so; what else the suite can leave out is not run`
 
-function readArguments(): { readonly suite: string; readonly json: boolean; readonly full: boolean } | string {
+interface Arguments {
+  readonly suite: string
+  readonly json: boolean
+  readonly full: boolean
+  readonly only: string
+}
+
+function readArguments(): Arguments | string {
   try {
     const { values, positionals } = parseArgs({
       allowPositionals: true,
-      options: { json: { type: 'boolean', default: false }, full: { type: 'boolean', default: false } },
+      options: {
+        json: { type: 'boolean', default: false },
+        full: { type: 'boolean', default: false },
+        only: { type: 'string', default: '' },
+      },
     })
     const [suite, ...rest] = positionals
     if (suite === undefined) return 'which suite?'
@@ -36,7 +48,7 @@ if (typeof chosen === 'string') {
   process.exit(2)
 }
 
-const { suite, json, full } = chosen
+const { suite, json, full, only } = chosen
 const lines: Line[] = []
 const note = (text: string): void => console.error(text)
 const started = performance.now()
@@ -47,7 +59,9 @@ try {
     full,
     rounds: full ? 5 : 3,
     note,
+    wants: (bench) => bench.startsWith(only) || only.startsWith(bench),
     emit: (line) => {
+      if (!line.bench.startsWith(only)) return
       lines.push(line)
       if (json) console.log(JSON.stringify(line))
     },

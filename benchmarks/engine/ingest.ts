@@ -8,7 +8,7 @@ import { MemoryOnlineStore } from '../../connectors/memory/online-store.ts'
 import type { FeatureColumn } from '../../core/engine/feature-column.ts'
 import { silentLogger } from '../../core/ports/environment.ts'
 import type { OnlineStore } from '../../core/ports/online-store.ts'
-import { collect, ensure, interleaved, rate, timed, type BenchOptions, type Reading } from '../harness.ts'
+import { collect, ensure, interleaved, rate, timed, type BenchOptions, type Cost, type Reading } from '../harness.ts'
 import { BareIngest } from '../limits/engine.ts'
 import { cardText, mainCatalog, spanMs, viewName } from './cards.ts'
 import { endMs, firstOf, makeDataset, type Dataset, type DatasetOptions } from './dataset.ts'
@@ -17,6 +17,7 @@ import { PacedFlushes, startProjecting } from './projection.ts'
 import { finishRow, rowKeyOf, Subject, wholeRow } from './subject.ts'
 
 const bench = 'engine/ingest'
+const replayBench = 'engine/replay'
 
 export interface IngestSizes {
   readonly events: number
@@ -46,12 +47,17 @@ export async function benchIngest(options: BenchOptions, sizes: IngestSizes): Pr
     `engine: ${events} events of ${body} bytes, ${payload} with the single-object header, ${inBatch.toFixed(1)} in their batch; ` +
       `${calm.dataset.entities} of ${keys} keys`,
   )
-  const others = [
-    prepare(`${bench}-1m-keys`, { events, entities: sizes.manyKeys }),
-    prepare(`${bench}-zipf`, { events, entities: keys, draw: { zipf: 1.1 } }),
-    prepare(`${bench}-disorder5`, { events, entities: keys, setBack: 0.05 }),
-    prepare(`${bench}-disorder30`, { events, entities: keys, setBack: 0.3 }),
-  ]
+  const kinds: Readonly<Record<string, Omit<DatasetOptions, 'name'>>> = {
+    '1m-keys': { events, entities: sizes.manyKeys },
+    zipf: { events, entities: keys, draw: { zipf: 1.1 } },
+    disorder5: { events, entities: keys, setBack: 0.05 },
+    disorder30: { events, entities: keys, setBack: 0.3 },
+  }
+  const others = Object.entries(kinds).flatMap(([kind, of]) =>
+    options.wants(`${bench}-${kind}`) ? [prepare(`${bench}-${kind}`, of)] : [],
+  )
+  const withStore = options.wants(`${bench}-store`)
+  const withReplay = options.wants(replayBench)
   const first = firstOf(calm.dataset, sizes.storeEvents)
   const head: Prepared = {
     bench: `${bench}-store`,
@@ -64,7 +70,11 @@ export async function benchIngest(options: BenchOptions, sizes: IngestSizes): Pr
   let calmReading: Reading | null = null
   let calmSubject: Subject | null = null
   let round = 0
-  const names = [...others.map((other) => other.bench), `${bench}-store`, 'engine/replay']
+  const names = [
+    ...others.map((other) => other.bench),
+    ...(withStore ? [head.bench] : []),
+    ...(withReplay ? [replayBench] : []),
+  ]
   await interleaved(
     options,
     async () => {
@@ -74,9 +84,9 @@ export async function benchIngest(options: BenchOptions, sizes: IngestSizes): Pr
         readings.push((await ingestRound(other)).reading)
         collect()
       }
-      readings.push(await storeRound(options, head, last))
+      if (withStore) readings.push(await storeRound(options, head, last))
       collect()
-      readings.push(await replayRound(calm, last))
+      if (withReplay) readings.push(await replayRound(calm, last))
       collect()
       // Last: its engine is held for the limit, and no other should pay for that.
       const { reading, subject } = await ingestRound(calm)
@@ -168,8 +178,8 @@ function ensureSame(subject: Subject, bare: BareIngest, dataset: Dataset): void 
   ensure(events === dataset.events, `${bench}: ${events} of ${dataset.events} events are counted`)
 }
 
-async function storeRound(options: BenchOptions, prepared: Prepared, tell: boolean): Promise<Reading> {
-  const { dataset } = prepared
+/** Bytes to an empty LMDB store that has acknowledged all of them, by the worker's projection with its pacing. */
+export async function storeAll(dataset: Dataset, verify: (store: OnlineStore) => Promise<void>): Promise<Stored> {
   const folder = mkdtempSync(join(tmpdir(), 'tidemark-bench-'))
   try {
     await using store = await openOnlineStore(folder, {
@@ -178,27 +188,38 @@ async function storeRound(options: BenchOptions, prepared: Prepared, tell: boole
       logger: silentLogger,
       random: systemRandom,
     })
-    const { result: paced, ...cost } = await timed(async () => {
+    const { result: flushes, ...cost } = await timed(async () => {
       const projecting = await startProjecting(mainCatalog, store, dataset.log)
-      const flushes = new PacedFlushes(projecting.projection)
-      while (await projecting.step()) await flushes.offer()
-      await flushes.drain()
-      return flushes
+      const paced = new PacedFlushes(projecting.projection)
+      while (await projecting.step()) await paced.offer()
+      await paced.drain()
+      return paced
     })
-    if (tell)
-      options.note(
-        `${prepared.bench}: ${paced.flushes} flushes, ${(paced.rows / dataset.events).toFixed(2)} rows written an event`,
-      )
-    await ensureStored(prepared, store)
-    return rate(prepared.bench, 'events/s', dataset.events, cost)
+    await verify(store)
+    return { flushes, cost }
   } finally {
     rmSync(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 })
   }
 }
 
+interface Stored {
+  readonly flushes: PacedFlushes
+  readonly cost: Cost
+}
+
+async function storeRound(options: BenchOptions, prepared: Prepared, tell: boolean): Promise<Reading> {
+  const { dataset } = prepared
+  const { flushes, cost } = await storeAll(dataset, (store) => ensureStored(prepared, store))
+  if (tell)
+    options.note(
+      `${prepared.bench}: ${flushes.flushes} flushes, ${(flushes.rows / dataset.events).toFixed(2)} rows written an event`,
+    )
+  return rate(prepared.bench, 'events/s', dataset.events, cost)
+}
+
 async function replayRound({ dataset, expected }: Prepared, check: boolean): Promise<Reading> {
   const store = new MemoryOnlineStore(systemRandom)
-  const name = 'engine/replay'
+  const name = replayBench
   const { result: projection, ...cost } = await timed(async () => {
     const projecting = await startProjecting(mainCatalog, store, dataset.log)
     while (await projecting.step());

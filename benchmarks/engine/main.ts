@@ -36,12 +36,14 @@ export const engineSuite: Suite = async (options) => {
       `engine: fewer than ${slowBelow} events/s when tried, so ${sizes.events} events instead of ${small.events}`,
     )
   }
-  await benchIngest(options, { events: sizes.events, storeEvents: sizes.storeEvents, keys, manyKeys })
-  await benchFinish(options, 'engine/finish', 10_000)
-  await benchFinish(options, 'engine/finish-100', 100)
-  await benchFinish(options, 'engine/finish-1m', 1_000_000)
-  await benchGather(options, { events: sizes.gatherEvents, keys })
-  benchBytes(options, sizes.bytesEntities)
-  await benchStart(options, sizes.startEntities)
-  if (options.full) await benchGrowth(options, keys)
+  const { wants } = options
+  if (wants('engine/ingest') || wants('engine/replay'))
+    await benchIngest(options, { events: sizes.events, storeEvents: sizes.storeEvents, keys, manyKeys })
+  if (wants('engine/finish')) await benchFinish(options, 'engine/finish', 10_000)
+  if (wants('engine/finish-100')) await benchFinish(options, 'engine/finish-100', 100)
+  if (wants('engine/finish-1m')) await benchFinish(options, 'engine/finish-1m', 1_000_000)
+  if (wants('engine/gather')) await benchGather(options, { events: sizes.gatherEvents, keys })
+  if (wants('engine/bytes')) benchBytes(options, sizes.bytesEntities)
+  if (wants('engine/start')) await benchStart(options, sizes.startEntities)
+  if (options.full && wants('engine/growth')) await benchGrowth(options, keys)
 }

@@ -373,11 +373,19 @@ export class LmdbOnlineStore implements OnlineStore, AsyncDisposable {
   #writeFlush(id: number, flush: ShardFlush): void {
     const environment = this.#environment
     const { shard, epoch, nonce } = flush.lease
-    const prefixes = new Map<string, Buffer>()
+    // Rows of a view come together, and keys are mostly of one length: what stands before a key is set once.
+    let table: string | null = null
+    let prefixBytes = 0
+    let rowKey = this.#key
     for (const { view, key, row, parts } of flush.rows) {
-      let prefix = prefixes.get(view)
-      if (prefix === undefined) prefixes.set(view, (prefix = rowPrefix(id, shard, view)))
-      environment.putSync(this.#rowKey(prefix, key), seal(row))
+      if (view !== table) {
+        const prefix = rowPrefix(id, shard, (table = view))
+        prefixBytes = prefix.length
+        this.#key.set(prefix)
+      }
+      if (rowKey.length !== prefixBytes + key.length) rowKey = this.#key.subarray(0, prefixBytes + key.length)
+      rowKey.set(key, prefixBytes)
+      environment.putSync(rowKey, seal(row))
       if (parts === undefined) continue
       const ofRow = partPrefix(id, shard, view, key)
       for (const { name, bytes } of parts.put) environment.putSync(partKey(ofRow, name), seal(bytes))

@@ -1,7 +1,8 @@
 import { hash } from 'node:crypto'
 import { FeatureStoreError } from '../errors.ts'
 import type { RowSplit, ViewPlan } from './plan.ts'
-import { decoding, encodeRow, encodeRuns, readEvents, RowKind, type Reader, type Writer } from './row.ts'
+import type { Reader, Writer } from './row-bytes.ts'
+import { decoding, encodeRow, encodeRuns, readEvents, RowKind } from './row.ts'
 import { runShift } from './state/event-store.ts'
 import { ViewState, type EntityEvents } from './state/view-state.ts'
 

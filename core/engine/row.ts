@@ -2,6 +2,17 @@ import { FeatureStoreError } from '../errors.ts'
 import type { ScalarType, StringTable } from '../event/types.ts'
 import type { Interner } from './interner.ts'
 import type { InputPlan, ViewPlan } from './plan.ts'
+import { Reader, Writer } from './row-bytes.ts'
+import {
+  integer,
+  packed,
+  readDecimals,
+  readIntegers,
+  reservePacked,
+  writeDecimals,
+  writeIntegers,
+} from './row-numbers.ts'
+import { runShift } from './state/event-store.ts'
 import { offsetOfOrder, orderOf, partitionOfOrder, type RecordLayout } from './state/record-layout.ts'
 import { Tiles } from './state/tiles.ts'
 import { ViewState, type EntityEvents } from './state/view-state.ts'
@@ -18,7 +29,7 @@ import { ViewState, type EntityEvents } from './state/view-state.ts'
  *
  *     kind        0 whole row, 1 head, 2 part
  *     times       width u8 (4, 8), eventTime - base        unsigned integers or f64
- *     knowns      width u8 (4, 8), knownAt - eventTime     signed integers or f64
+ *     knowns      knownAt - eventTime: integers, or width u8 (8) and f64 each
  *   where the view's layout has an order (state/record-layout.ts):
  *     partitions  width u8 (0: one u16 for all, 2: u16 each)
  *     offsets     least f64, width u8 (4, 8), offset - least
@@ -27,17 +38,19 @@ import { ViewState, type EntityEvents } from './state/view-state.ts'
  *   where they have ids:
  *     ids         f64 each;  hashes  u32 each;  ops  u8 each
  *     inputs      type u8, nulls u8 (1: a byte each follows), then
- *                   int32               width u8 (1, 2, 4), signed integers
- *                   float64, timestamp  f64;   int64, decimal  i64;   bool  u8
+ *                   int32               integers
+ *                   float64, timestamp  decimals
+ *                   int64, decimal      i64;   bool  u8
  *                   string              distinct u32, each: length u32, utf-8, in order of appearance; width u8, codes
  *
  *   where the view makes tiles of old events (state/tile-layout.ts):
  *     tiles       count u32, words u32 each, f64 …
  *
- * A null's value is written as 0. Without an order, events of the same two times are sorted by what the row says of them.
- * Another `form` is another format: the state is rebuilt.
+ * Integers and decimals are columns of the least width (row-numbers.ts). A null's value is written as 0. Without an order,
+ * events of the same two times are sorted by what the row says of them. Another `form` is another format: the state is
+ * rebuilt.
  */
-export const rowFormat = 3
+export const rowFormat = 4
 export const headerBytes = 40
 export const RowKind = { whole: 0, head: 1, part: 2 } as const
 const typeTags: Readonly<Record<ScalarType, number>> = {
@@ -54,39 +67,6 @@ const utf8 = new TextEncoder()
 // A byte order mark is a character like any other: it is part of the string.
 const fromUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
-/** A cursor over growing bytes; one is reused for all rows. */
-export class Writer {
-  view = new DataView(new ArrayBuffer(1 << 16))
-  at = 0
-
-  reserve(bytes: number): void {
-    if (this.at + bytes <= this.view.byteLength) return
-    const larger = new Uint8Array(Math.max(this.view.byteLength * 2, this.at + bytes))
-    larger.set(new Uint8Array(this.view.buffer, 0, this.at))
-    this.view = new DataView(larger.buffer)
-  }
-  u8(value: number): void {
-    this.view.setUint8(this.at, value)
-    this.at += 1
-  }
-  u16(value: number): void {
-    this.view.setUint16(this.at, value, true)
-    this.at += 2
-  }
-  u32(value: number): void {
-    this.view.setUint32(this.at, value, true)
-    this.at += 4
-  }
-  f64(value: number): void {
-    this.view.setFloat64(this.at, value, true)
-    this.at += 8
-  }
-  bytes(bytes: Uint8Array): void {
-    new Uint8Array(this.view.buffer).set(bytes, this.at)
-    this.at += bytes.length
-  }
-}
-
 const writer = new Writer()
 
 const fingerprints = new WeakMap<ViewPlan, Uint8Array>()
@@ -98,58 +78,61 @@ function fingerprintBytes(plan: ViewPlan): Uint8Array {
   return bytes
 }
 
-const blockBytes = 1 << 18
-let block = new Uint8Array(0)
-let blockUsed = 0
-
-/** A copy that lies in memory shared with other rows: a buffer of its own costs more than a small row. */
-function keep(row: Uint8Array): Uint8Array {
-  if (row.length > blockBytes / 8) return row.slice()
-  if (blockUsed + row.length > block.length) {
-    block = new Uint8Array(blockBytes)
-    blockUsed = 0
-  }
-  const kept = block.subarray(blockUsed, blockUsed + row.length)
-  kept.set(row)
-  blockUsed += row.length
-  return kept
+/** Events of one entity while they are written: records in the order of the row, and their times. */
+const listed = {
+  records: new Int32Array(64),
+  /** eventTime - base. */
+  deltas: new Float64Array(64),
+  /** knownAt - eventTime. */
+  delays: new Float64Array(64),
+  count: 0,
+  base: 0,
+  /** Some have the times of another. */
+  tied: false,
 }
 
-/** Events of one entity while they are written: records in the order of the row, and their times. */
-const listed = { records: new Int32Array(64), times: new Float64Array(64), knowns: new Float64Array(64), count: 0 }
-
-function list({ state, entity }: EntityEvents, fromRun: number, toRun: number): typeof listed {
+function list({ state, entity }: EntityEvents, fromRun: number, toRun: number): void {
   const store = state.events
+  const { words } = store
   const { stride } = store.layout
   let count = 0
   for (let index = fromRun; index < toRun; index++) count += store.lengthOf(store.runAt(entity, index))
   if (count > listed.records.length) {
     listed.records = new Int32Array(count * 2)
-    listed.times = new Float64Array(count * 2)
-    listed.knowns = new Float64Array(count * 2)
+    listed.deltas = new Float64Array(count * 2)
+    listed.delays = new Float64Array(count * 2)
   }
+  reservePacked(count)
+  const { records, deltas, delays } = listed
+  const base = count === 0 ? 0 : store.timeAt(entity, fromRun << runShift)
   let at = 0
+  let before = Number.NEGATIVE_INFINITY
+  let tied = false
   for (let index = fromRun; index < toRun; index++) {
     const run = store.runAt(entity, index)
-    const base = store.baseOf(run)
+    const runBase = store.baseOf(run)
     const knownBase = store.knownBaseOf(run)
-    for (let place = 0; place < store.lengthOf(run); place++) {
+    const length = store.lengthOf(run)
+    for (let place = 0; place < length; place++) {
       const record = store.record(run, place)
-      listed.records[at] = record
-      listed.times[at] = base + (store.words[record * stride] as number)
-      listed.knowns[at++] = knownBase + (store.words[record * stride + 1] as number)
+      const time = runBase + (words[record * stride] as number)
+      tied ||= time === before
+      before = time
+      records[at] = record
+      deltas[at] = time - base
+      delays[at++] = knownBase + (words[record * stride + 1] as number) - time
     }
   }
   listed.count = count
-  if (store.layout.order < 0) sortTies(state)
-  return listed
+  listed.base = base
+  listed.tied = tied
 }
 
 function sortTies(state: ViewState): void {
-  const { records, times, knowns, count } = listed
+  const { records, deltas, delays, count } = listed
   for (let from = 0; from < count;) {
     let to = from + 1
-    while (to < count && times[to] === times[from] && knowns[to] === knowns[from]) to++
+    while (to < count && deltas[to] === deltas[from] && delays[to] === delays[from]) to++
     if (to > from + 1) records.subarray(from, to).sort((a, b) => compareInputs(state, a, b))
     from = to
   }
@@ -197,10 +180,11 @@ export function encodeRuns(
   const { state, entity } = events
   const { plan } = state
   const store = state.events
-  const { count, times } = list(events, fromRun, toRun)
-  writer.at = 0
+  list(events, fromRun, toRun)
+  if (listed.tied && store.layout.order < 0) sortTies(state)
+  const { count, base } = listed
+  writer.begin()
   writer.reserve(headerBytes)
-  const base = count === 0 ? 0 : (times[0] as number)
   // What was pruned is told by the row or its head: a part never changes.
   const isPart = kind === RowKind.part
   writer.u8(rowFormat)
@@ -213,41 +197,31 @@ export function encodeRuns(
   writer.f64(isPart ? Number.NEGATIVE_INFINITY : store.prunedKnownMs(entity))
   between(writer)
   writer.reserve(64 + count * (48 + plan.inputs.length * 10) + plan.inputs.length * 16)
-  writeTimes(base)
+  writeTimes()
   if (plan.layout.order >= 0) writeOrder(state)
   if (plan.layout.until >= 0) writeUntils(state)
   if (plan.layout.id >= 0) writeIds(state)
   for (let input = 0; input < plan.inputs.length; input++) writeInput(state, input)
   if (plan.tile !== null) writeTiles(state.tilesOf(entity))
-  return keep(new Uint8Array(writer.view.buffer, 0, writer.at))
+  return writer.end()
 }
 
-function writeTimes(base: number): void {
-  const { times, knowns, count } = listed
-  let deltaMax = 0
-  let delayMin = 0
-  let delayMax = 0
+function writeTimes(): void {
+  const { deltas, delays, count } = listed
+  const narrow = count === 0 || (deltas[count - 1] as number) < 2 ** 32
+  writer.u8(narrow ? 4 : 8)
+  if (narrow) for (let slot = 0; slot < count; slot++) writer.u32(deltas[slot] as number)
+  else for (let slot = 0; slot < count; slot++) writer.f64(deltas[slot] as number)
+  const { integers } = packed
+  let isWhole = true
   for (let slot = 0; slot < count; slot++) {
-    const time = times[slot] as number
-    const delay = (knowns[slot] as number) - time
-    if (time - base > deltaMax) deltaMax = time - base
-    if (delay < delayMin) delayMin = delay
-    if (delay > delayMax) delayMax = delay
+    const delay = delays[slot] as number
+    integers[slot] = delay
+    isWhole &&= integers[slot] === delay
   }
-  if (deltaMax < 2 ** 32) {
-    writer.u8(4)
-    for (let slot = 0; slot < count; slot++) writer.u32((times[slot] as number) - base)
-  } else {
-    writer.u8(8)
-    for (let slot = 0; slot < count; slot++) writer.f64((times[slot] as number) - base)
-  }
-  if (delayMin >= -(2 ** 31) && delayMax < 2 ** 31) {
-    writer.u8(4)
-    for (let slot = 0; slot < count; slot++) writer.u32(((knowns[slot] as number) - (times[slot] as number)) >>> 0)
-  } else {
-    writer.u8(8)
-    for (let slot = 0; slot < count; slot++) writer.f64((knowns[slot] as number) - (times[slot] as number))
-  }
+  if (isWhole) return writeIntegers(writer, count)
+  writer.u8(8)
+  for (let slot = 0; slot < count; slot++) writer.f64(delays[slot] as number)
 }
 
 function writeOrder({ events: { floats, layout } }: ViewState): void {
@@ -311,7 +285,9 @@ function writeInput(state: ViewState, input: number): void {
   if (anyNull) for (let slot = 0; slot < count; slot++) writer.u8(isNull(slot) ? 1 : 0)
   switch (type) {
     case 'int32':
-      return writeIntegers(words, stride, at)
+      for (let slot = 0; slot < count; slot++)
+        packed.integers[slot] = words[(records[slot] as number) * stride + at] as number
+      return writeIntegers(writer, count)
     case 'bool':
       for (let slot = 0; slot < count; slot++) writer.u8(words[(records[slot] as number) * stride + at] as number)
       return
@@ -326,22 +302,8 @@ function writeInput(state: ViewState, input: number): void {
       return writeStrings(state, input, isNull)
     case 'float64':
     case 'timestamp':
-      for (let slot = 0; slot < count; slot++) writer.f64(floats[(records[slot] as number) * half + at] as number)
+      return writeDecimals(writer, floats, records, half, at, count)
   }
-}
-
-function writeIntegers(words: Int32Array, stride: number, at: number): void {
-  const { records, count } = listed
-  let least = 0
-  let most = 0
-  for (let slot = 0; slot < count; slot++) {
-    const value = words[(records[slot] as number) * stride + at] as number
-    if (value < least) least = value
-    if (value > most) most = value
-  }
-  const width = least >= -128 && most < 128 ? 1 : least >= -32_768 && most < 32_768 ? 2 : 4
-  writer.u8(width)
-  for (let slot = 0; slot < count; slot++) writeCode(width, words[(records[slot] as number) * stride + at] as number)
 }
 
 function writeCode(width: number, value: number): void {
@@ -398,31 +360,6 @@ function readTiles(reader: Reader): Tiles | null {
     offsets,
     Float64Array.from({ length }, () => reader.f64()),
   )
-}
-
-export class Reader {
-  readonly view: DataView
-  readonly source: Uint8Array
-  at = 0
-  constructor(source: Uint8Array) {
-    this.source = source
-    this.view = new DataView(source.buffer, source.byteOffset, source.byteLength)
-  }
-  u8(): number {
-    return this.view.getUint8(this.at++)
-  }
-  u16(): number {
-    this.at += 2
-    return this.view.getUint16(this.at - 2, true)
-  }
-  u32(): number {
-    this.at += 4
-    return this.view.getUint32(this.at - 4, true)
-  }
-  f64(): number {
-    this.at += 8
-    return this.view.getFloat64(this.at - 8, true)
-  }
 }
 
 /**
@@ -516,7 +453,7 @@ export function readEvents(reader: Reader, state: ViewState, entity: number): nu
   for (let slot = 0; slot < count; slot++) times[slot] = base + (timeWidth === 4 ? reader.u32() : reader.f64())
   const delayWidth = reader.u8()
   for (let slot = 0; slot < count; slot++)
-    knowns[slot] = (times[slot] as number) + (delayWidth === 4 ? reader.u32() | 0 : reader.f64())
+    knowns[slot] = (times[slot] as number) + (delayWidth === 8 ? reader.f64() : integer(reader, delayWidth))
   if (layout.order >= 0) readOrder(reader, orders, count)
   const runsBefore = store.runsOf(entity)
   const countBefore = store.count(entity)
@@ -587,13 +524,8 @@ function readInput(reader: Reader, state: ViewState, input: number, records: Int
     }
   }
   switch (type) {
-    case 'int32': {
-      const width = reader.u8()
-      for (let slot = 0; slot < count; slot++)
-        words[(records[slot] as number) * stride + at] =
-          width === 1 ? (reader.u8() << 24) >> 24 : width === 2 ? (reader.u16() << 16) >> 16 : reader.u32() | 0
-      return
-    }
+    case 'int32':
+      return readIntegers(reader, words, records, stride, at, count)
     case 'bool':
       for (let slot = 0; slot < count; slot++) words[(records[slot] as number) * stride + at] = reader.u8()
       return
@@ -621,6 +553,6 @@ function readInput(reader: Reader, state: ViewState, input: number, records: Int
     }
     case 'float64':
     case 'timestamp':
-      for (let slot = 0; slot < count; slot++) floats[(records[slot] as number) * half + at] = reader.f64()
+      return readDecimals(reader, floats, records, half, at, count)
   }
 }

@@ -18,7 +18,8 @@ import {
   type PartWrites,
 } from './row-parts.ts'
 import { decodeInto } from './row.ts'
-import { appendBlock, runLength, type AppendRows } from './state/event-store.ts'
+import { byShard } from './state/by-shard.ts'
+import { appendBlock, readBlock, runLength, tailFlags, tailWords, type AppendRows } from './state/event-store.ts'
 import { EntityTable, Flag } from './state/entity-table.ts'
 import { contentHashes, idsOf, settle } from './state/identity.ts'
 import { KeyResolver } from './state/key-resolver.ts'
@@ -198,7 +199,15 @@ export class ViewEngine {
   resolve(batch: Pick<EventBatch, 'columns' | 'count'>, takes: Uint8Array = this.#owned): Int32Array {
     this.#takes = takes
     const entities = this.#keys.resolve(batch.columns, batch.count)
-    for (let row = 0; row < batch.count; row++) if ((entities[row] as number) >= 0) this.#want(entities[row] as number)
+    const store = this.#state.events
+    const { tails } = store
+    for (let row = 0; row < batch.count; row++) {
+      if (row % appendBlock === 0) store.bringTailsNear(entities, row, Math.min(batch.count, row + appendBlock))
+      const entity = entities[row] as number
+      // Mostly it is here: asked for in place.
+      if (entity >= 0 && ((tails[entity * tailWords + tailFlags] as number) & (Flag.loaded | Flag.listed)) === 0)
+        this.#want(entity)
+    }
     if (this.#versions !== null) {
       const shardOfRow = (row: number): number | null =>
         this.#versionsStay && (entities[row] as number) >= 0 ? this.#entities.shard(entities[row] as number) : null
@@ -229,9 +238,13 @@ export class ViewEngine {
   /** What must be loaded before `apply`; ask again after `load`: heads have parts, and a changelog's rows name entities. */
   unloaded(): readonly MissingRow[] {
     const missing: MissingRow[] = []
+    const table = this.plan.view.name
     for (const entity of this.#unloaded) {
-      const own = { table: this.plan.view.name, key: this.#entities.key(entity), shard: this.#entities.shard(entity) }
-      for (const part of this.#loading.get(entity)?.names ?? [null]) missing.push({ ...own, part, of: entity })
+      const key = this.#entities.key(entity)
+      const shard = this.#entities.shard(entity)
+      const names = this.#loading.get(entity)?.names
+      if (names === undefined) missing.push({ table, key, shard, part: null, of: entity })
+      else for (const part of names) missing.push({ table, key, shard, part, of: entity })
     }
     for (const row of new Set(this.#rows))
       if (row !== null && !row.loaded && this.#isTaking(row.shard))
@@ -251,20 +264,20 @@ export class ViewEngine {
    * Errors: FS_STATE_FORMAT; FS_ROW_CORRUPT, for a part that is not there too.
    */
   load(missing: readonly MissingRow[], rows: readonly (Uint8Array | null)[]): void {
-    missing.forEach(({ part, of }, index) => {
+    const parted = new Set<number>()
+    for (let index = 0; index < missing.length; index++) {
+      const { part, of } = missing[index] as MissingRow
       const row = rows[index] ?? null
-      if (typeof of === 'number') {
-        if (part !== null && row !== null) this.#loading.get(of)?.parts.set(part, row)
-        else if (part === null) this.#loadRow(of, row)
-        return
+      if (typeof of !== 'number') {
+        this.#versions?.load(of, row)
+        this.#hold(of)
+      } else if (part === null) this.#loadRow(of, row)
+      else {
+        if (row !== null) this.#loading.get(of)?.parts.set(part, row)
+        parted.add(of)
       }
-      this.#versions?.load(of, row)
-      this.#hold(of)
-    })
-    for (const entity of new Set(
-      missing.flatMap(({ part, of }) => (part !== null && typeof of === 'number' ? [of] : [])),
-    ))
-      this.#loadParts(entity)
+    }
+    for (const entity of parted) this.#loadParts(entity)
     this.#unloaded = this.#unloaded.filter((entity) => this.#entities.has(entity, Flag.listed))
   }
 
@@ -516,7 +529,7 @@ export class ViewEngine {
     this.#changedBytes[shard] =
       (this.#changedBytes[shard] as number) +
       events * this.plan.layout.stride * 4 +
-      this.#entities.key(entity).length +
+      this.#entities.keyBytes(entity) +
       (this.#state.tilesOf(entity)?.bytes ?? 0) +
       rowBytes
   }
@@ -559,26 +572,34 @@ export class ViewEngine {
   }
 
   /**
-   * Rows changed since the last call, folded, pruned and encoded; of split ones what must be written and dropped. `only`:
-   * those of these shards, the others stay changed.
+   * Rows changed since the last call, folded, pruned and encoded, shard by shard; of split ones what must be written and
+   * dropped. `only`: those of these shards, the others stay changed.
    */
   *takeChanged(only?: ReadonlySet<number>): Generator<ChangedRow> {
     const state = this.#state
+    const store = state.events
     const table = this.plan.view.name
-    const isAsked = (entity: number): boolean => only === undefined || only.has(this.#entities.shard(entity))
-    const changed = only === undefined ? this.#changed : this.#changed.filter(isAsked)
-    this.#changed = only === undefined ? [] : this.#changed.filter((entity) => !isAsked(entity))
-    if (only === undefined) this.#changedBytes.fill(0)
-    else for (const shard of only) this.#changedBytes[shard] = 0
-    for (const entity of changed) {
-      const events = { state, entity }
-      foldTiles(state, entity)
-      this.#prune(entity)
-      this.#entities.unset(entity, Flag.dirty)
-      const { row, parts, directory } = encodeStored(events, this.#directories.get(entity) ?? null, this.plan.split)
-      this.#setDirectory(entity, directory)
-      const own = { table, shard: this.#entities.shard(entity), key: this.#entities.key(entity), row }
-      yield parts === undefined ? own : { ...own, parts }
+    const shardOf = (entity: number): number => this.#entities.shard(entity)
+    const { taken: changed, left } = byShard(this.#changed, shardOf, this.#shards, only)
+    this.#changed = left
+    for (let shard = 0; shard < this.#shards; shard++) if (only?.has(shard) !== false) this.#changedBytes[shard] = 0
+    for (let from = 0; from < changed.length; from += readBlock) {
+      const to = Math.min(changed.length, from + readBlock)
+      store.bringEventsNear(changed, from, to)
+      for (let at = from; at < to; at++) {
+        const entity = changed[at] as number
+        foldTiles(state, entity)
+        this.#prune(entity)
+        this.#entities.unset(entity, Flag.dirty)
+        const { row, parts, directory } = encodeStored(
+          { state, entity },
+          this.#directories.get(entity) ?? null,
+          this.plan.split,
+        )
+        this.#setDirectory(entity, directory)
+        const own = { table, shard: shardOf(entity), key: this.#entities.key(entity), row }
+        yield parts === undefined ? own : { ...own, parts }
+      }
     }
     if (this.#versions === null) return
     for (const changedRow of this.#versions.takeChanged(only)) yield { table: changelogTable(table), ...changedRow }

@@ -81,7 +81,7 @@ const runBytes = 64
 /** In memory: header of an entity, its key and its place in indexes, a short run. Stored: key, header, page overhead. */
 const memoryEntityBytes = 200
 const storedEntityBytes = 100
-/** Stored (engine/row.ts): time, knownAt and offset of four bytes each; the partition where there are several. */
+/** Stored (engine/row.ts), where nothing is narrower: time, knownAt and offset of four bytes each; the partition of several. */
 const storedEventBytes = 12
 const storedPartitionBytes = 2
 const storedInputBytes: Readonly<Record<ScalarType, number>> = {

@@ -191,7 +191,7 @@ export const bugs: readonly Bug[] = [
     'if (table.has(entity, Flag.dirty) || !table.has(entity, Flag.loaded)) continue',
     'if (!table.has(entity, Flag.loaded)) continue',
   ),
-  engine('what changes after a flush is not flushed', '      this.#entities.unset(entity, Flag.dirty)\n', ''),
+  engine('what changes after a flush is not flushed', '        this.#entities.unset(entity, Flag.dirty)\n', ''),
   engine(
     'a row that was evicted is taken for new',
     'if (row !== null) decodeInto(this.#state, entity, row)',

@@ -94,6 +94,11 @@ export class EntityTable {
     return this.#keys.subarray(start, start + (this.#events.entities[at + keyLength] as number))
   }
 
+  /** Length of an entity's key, bytes. */
+  keyBytes(entity: number): number {
+    return this.#events.entities[entity * entityWords + keyLength] as number
+  }
+
   shard(entity: number): number {
     return this.#events.entities[entity * entityWords + entityShard] as number
   }

@@ -49,12 +49,31 @@ export interface AppendRows {
 /** Events that are appended together: what their appends touch fits the second cache. */
 export const appendBlock = 256
 
+/** Entities that are read together: their events fit the second cache. */
+export const readBlock = 32
+/** Runs of an entity that are brought near for reading all of it: one of many is read from end to end anyway. */
+const nearRuns = 4
+/** Of a line of the cache. */
+const lineWords = 16
+
 /** The events of many entities of one view (event-memory.ts): how they come and go. */
 export class EventStore extends EventCursors {
   /** Where the events of a block will lie, as far as known. */
   readonly #near = new Int32Array(appendBlock)
+  readonly #nearRuns = new Int32Array(appendBlock)
   /** What was read to have it near; nobody asks for it, but the compiler does not know. */
   #touched = 0
+
+  /** As `bringNear`, of tails alone: for who asks the flags of entities of whom some are new, one by one. */
+  bringTailsNear(entities: Int32Array, from: number, to: number): void {
+    const { tails } = this
+    let touched = 0
+    for (let at = from; at < to; at++) {
+      const entity = entities[at] as number
+      if (entity >= 0) touched ^= tails[entity * tailWords + tailFlags] as number
+    }
+    this.#touched = touched
+  }
 
   /**
    * Asks of memory what appending to entities [from, to) of a list will touch, at most `appendBlock` of them: all their
@@ -85,6 +104,36 @@ export class EventStore extends EventCursors {
     for (let at = 0; at < to - from; at++) {
       const record = near[at] as number
       if (record >= 0) touched ^= words[record * stride] as number
+    }
+    this.#touched = touched
+  }
+
+  /**
+   * Asks of memory what reading all events of entities [from, to) of a list will touch, of each but the last `nearRuns`
+   * runs: headers, then runs, then records. Read one by one, nearly every line of them would be waited for. Changes
+   * nothing.
+   */
+  bringEventsNear(list: Int32Array, from: number, to: number): void {
+    const { entities, dirs, runs, words } = this
+    const near = this.#nearRuns
+    let found = 0
+    for (let at = from; at < to && found < appendBlock; at++) {
+      const entity = (list[at] as number) * entityWords
+      const count = entities[entity + entityRuns] as number
+      const dir = entities[entity + entityDir] as number
+      for (let index = Math.max(0, count - nearRuns); index < count && found < appendBlock; index++)
+        near[found++] = dirs[dir + index] as number
+    }
+    let touched = 0
+    for (let at = 0; at < found; at++) touched ^= runs[(near[at] as number) * runWords + runCount] as number
+    const segmentWords = segmentLength * this.layout.stride
+    for (let at = 0; at < found; at++) {
+      const run = (near[at] as number) * runWords
+      const segments = ((runs[run + runCount] as number) + segmentMask) >> segmentShift
+      for (let segment = 0; segment < segments; segment++) {
+        const first = (runs[run + segment] as number) * segmentWords
+        for (let word = first; word < first + segmentWords; word += lineWords) touched ^= words[word] as number
+      }
     }
     this.#touched = touched
   }
