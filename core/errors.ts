@@ -253,6 +253,11 @@ export const errorCodes = {
     'eventTime - knownAt exceeds maxAhead of the view.',
     "Correct the producer's clock.",
   ),
+  FS_DEAD_KNOWN_AT: entry(
+    'data',
+    'knownAt lies more than maxKnownAtJump of the stream beyond all before it in its partition.',
+    "Correct the producer's clock; or raise `maxKnownAtJump`, where the partition was silent for so long.",
+  ),
   FS_DEAD_KEY: entry('data', 'The entity key is null or longer than 1,024 bytes.', 'Correct the producer.'),
   FS_DEAD_OP: entry(
     'data',
