@@ -86,7 +86,7 @@ export async function appendLines(options: AppendOptions): Promise<AppendReport>
     if (text.trim() === '') continue
     try {
       const event = parseEvent(stream, text, clock.nowMs())
-      if (event.isKnownAtGiven) checkKeepsKnownAt(log, '_knownAt is given')
+      if (event.isKnownAtGiven) checkKeepsKnownAt(log, stream, '_knownAt is given')
       if (!guard.isOpen) await guard.check(event.partition, event.knownAtMs)
       const records = pending.get(event.partition) ?? []
       pending.set(event.partition, records)

@@ -59,7 +59,7 @@ const accepted: Readonly<Record<ScalarType, readonly ScalarType[]>> = {
  */
 export async function importTable(options: ImportOptions): Promise<ImportReport> {
   const { log, stream, table } = options
-  checkKeepsKnownAt(log, 'rows of a file are known at times of their own')
+  checkKeepsKnownAt(log, stream, 'rows of a file are known at times of their own')
   const columns = fileColumns(stream, table)
   const fields = Object.fromEntries(
     Object.entries(columns).map(([name, column]): [string, FieldType] => [name, writtenType(stream, name, column)]),

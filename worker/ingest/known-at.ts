@@ -6,10 +6,10 @@ import { offset } from '../../core/event/position.ts'
 import { lawfulTraits, type EventLog } from '../../core/ports/event-log.ts'
 import { RecordCursor } from '../../schemas/recordbatch/index.ts'
 
-/** Errors: FS_KNOWN_AT_REFUSED for a log that sets the time at which a record became known itself. */
-export function checkKeepsKnownAt(log: EventLog, why: string): void {
-  if ((log.traits ?? lawfulTraits).timestamps === 'appended')
-    throw new FeatureStoreError('FS_KNOWN_AT_REFUSED', `${why}, and the log sets its own`)
+/** Errors: FS_KNOWN_AT_REFUSED for a stream whose log sets the time at which a record became known itself. */
+export function checkKeepsKnownAt(log: EventLog, { name, knownAt }: StreamDefinition, why: string): void {
+  if ((log.traits ?? lawfulTraits).timestamps === 'declared' && knownAt !== 'createTime')
+    throw new FeatureStoreError('FS_KNOWN_AT_REFUSED', `${why}, and the log of stream ${name} sets its own`)
 }
 
 /**
