@@ -126,7 +126,8 @@ FROM ${quoteName(tableName(stream))} ${where} GROUP BY _partition`,
         )
       found.set(partition?.[row] as number, { epoch: epoch?.[row] as number, next: offset(next?.[row] as number) })
     }
-    return Array.from({ length: partitions }, (_, index) => {
+    const length = Math.max(partitions, ...[...found.keys()].map((index) => index + 1))
+    return Array.from({ length }, (_, index) => {
       const position = found.get(index) ?? { epoch: 0, next: offsetZero }
       if (this.#journal.of(stream, index) === null) this.#held.set(slot(stream, index), position)
       return position

@@ -141,6 +141,7 @@ export function offlineStoreSuite(name: string, open: () => Promise<OpenedOfflin
     test('an insert moves the position of its partition alone', () =>
       withTable(simple, async (store, table) => {
         expect(await store.insert(batchOf(table, 1, 0, [event('a', 5), event('b', 6)], 3))).toEqual({ kind: 'applied' })
+        expect(await store.positions(table.stream, 1)).toEqual(await store.positions(table.stream, 2))
         expect(await store.positions(table.stream, 2)).toEqual([
           { epoch: 0, next: 0 },
           { epoch: 3, next: 2 },
