@@ -283,6 +283,11 @@ export const errorCodes = {
     'knownAt lies more than maxKnownAtJump of the stream beyond all before it in its partition.',
     "Correct the producer's clock; or raise `maxKnownAtJump`, where the partition was silent for so long.",
   ),
+  FS_NO_RECORD: entry(
+    'data',
+    'The log has no record at this offset: the mark of a transaction, or what one aborted. In offline tables only.',
+    'Nothing has to be done: it is no dead letter.',
+  ),
   FS_DEAD_KEY: entry('data', 'The entity key is null or longer than 1,024 bytes.', 'Correct the producer.'),
   FS_DEAD_OP: entry(
     'data',

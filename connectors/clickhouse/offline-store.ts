@@ -20,6 +20,7 @@ import type {
 } from '../../core/ports/offline-store.ts'
 import { type DecodedColumn, int64ToNumbers, type NativeBlock } from '../../schemas/sql/native.ts'
 import { type ClickHouseClient, type QueryParams, quoteName } from './client.ts'
+import { dense } from './dense.ts'
 import {
   columnsOf,
   createTableSql,
@@ -181,7 +182,8 @@ ORDER BY _event_time, _known_at, _partition, _offset`,
     for (const key of this.#held.keys()) if (key.startsWith(`${stream}\0`)) this.#held.delete(key)
   }
 
-  async #insert(batch: EventBatch): Promise<InsertOutcome> {
+  async #insert(given: EventBatch): Promise<InsertOutcome> {
+    const batch = dense(given)
     const { stream, partition, epoch, firstOffset: first, nextOffset: next } = batch
     const table = await this.#table(stream)
     const rows = batch.count + batch.dead.length

@@ -44,7 +44,8 @@ export interface PendingInsert {
 }
 
 /**
- * Full history: table `events_<stream>` with exactly one row per log record, dead records included.
+ * Full history: table `events_<stream>` with exactly one row per log record, dead records included. Of logs whose offsets
+ * have gaps, a batch may have fewer records than it covers offsets, or none: the position moves on with it all the same.
  *
  * Laws:
  * - `insert` takes the records that follow what the table holds of that partition; it is all or nothing, and sending
