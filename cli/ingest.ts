@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { basename, extname } from 'node:path'
 import { readParquet } from '../connectors/parquet/read.ts'
 import { streamOf } from '../core/definition/catalog.ts'
+import { makesValuesWrong, needOf, newStream, refuseFindings } from '../core/registry/log-check.ts'
 import { FeatureStoreError } from '../core/errors.ts'
 import { shapeOf, type Column, type FieldType, type StringTable } from '../core/event/types.ts'
 import { decimalDigitsMax, parseDecimal, unscaledOf, type DecimalShape } from '../core/number/decimal.ts'
@@ -12,6 +13,7 @@ import { readArrowFile } from '../schemas/arrow/read.ts'
 import { readCsv } from '../schemas/csv/read.ts'
 import { appendLines, type AppendReport } from '../worker/ingest/append.ts'
 import { importTable, type ImportReport } from '../worker/ingest/import.ts'
+import { inspectLog } from '../worker/inspect-log.ts'
 import { appendRegistry } from '../worker/registry-log.ts'
 import { connectControl } from './control-client.ts'
 import { systemClock } from './environment.ts'
@@ -98,7 +100,14 @@ export class LocalIngest implements Ingest {
   }
 
   async #create(stream: string): Promise<void> {
-    await this.open.log.create(stream, { partitions: streamOf(this.#project.catalog, stream).partitions })
+    const { log } = this.open
+    const definition = streamOf(this.#project.catalog, stream)
+    await log.create(stream, newStream(definition))
+    // Times that come with the events would be lost where the log sets its own.
+    if (definition.knownAt === 'createTime') {
+      const { findings } = await inspectLog(log, [needOf(this.#project.catalog, definition)])
+      refuseFindings(findings.filter(makesValuesWrong))
+    }
   }
 }
 

@@ -12,12 +12,11 @@ import type { OpenLog } from './stores.ts'
 
 /** How to reach the brokers of the config. Errors: FS_CONFIG_INVALID for a secret or a file that is not there. */
 export function kafkaOptions(config: KafkaConfig, folder: string): KafkaOptions {
-  const { brokers, topicPrefix, knownAt, replicationFactor, sasl } = config
+  const { brokers, topicPrefix, replicationFactor, sasl } = config
   const tls = readTls('log.tls', config.tls, folder)
   return {
     brokers,
     topicPrefix,
-    knownAt,
     random: systemRandom,
     logger: createLogger('kafka'),
     ...(replicationFactor === undefined ? {} : { replicationFactor }),
@@ -47,7 +46,7 @@ export async function openKafka(config: KafkaConfig, project: Project): Promise<
 }
 
 /** The topic whose partitions stand for shards: nothing is ever written to it. */
-const shardStream = '_shards'
+export const shardStream = '_shards'
 
 /** Shares the shards of the rows of one generation among the workers that join. */
 export async function shardGroup(

@@ -57,8 +57,6 @@ export const kafkaConfig = z.strictObject({
     .optional(),
   /** Copies of new topics; default: what the brokers say. */
   replicationFactor: whole(1, 32).optional(),
-  /** Whose time records of new topics bear: the broker's as it appends them, or their producer's. */
-  knownAt: z.enum(['logAppendTime', 'createTime']).default('logAppendTime'),
   /** Writer schemas of payloads in the wire format of a schema registry. */
   registry: z
     .strictObject({ url: httpUrl, username: z.string().min(1).optional(), password: secret.optional() })

@@ -2,6 +2,7 @@ import { fork, type ChildProcess } from 'node:child_process'
 import { join } from 'node:path'
 import { FeatureStoreError } from '../core/errors.ts'
 import type { Logger } from '../core/ports/environment.ts'
+import { newStream } from '../core/registry/log-check.ts'
 import { loadRegistry } from '../worker/registry-log.ts'
 import { requireApplied } from './command.ts'
 import type { ChildMessage } from './commands/processes.ts'
@@ -67,7 +68,7 @@ export async function runUp(project: Project, options: UpOptions): Promise<void>
   const { signal, logger } = options
   await using open = await openLogToWrite(project, 'tidemark up')
   requireApplied(project, await loadRegistry(open.log))
-  for (const [stream, { partitions }] of project.catalog.streams) await open.log.create(stream, { partitions })
+  for (const [name, stream] of project.catalog.streams) await open.log.create(name, newStream(stream))
   const stop = new AbortController()
   const running = AbortSignal.any([signal, stop.signal])
   const keep = (args: readonly string[], onMessage: (message: ChildMessage) => void): Promise<void> =>

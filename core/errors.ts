@@ -147,7 +147,32 @@ export const errorCodes = {
   FS_KNOWN_AT_REFUSED: entry(
     'invalid',
     'Events come with the time at which they became known, but topics bear the time of their append.',
-    "Set log.knownAt: 'createTime' before the topics are made, or copy the history with `tidemark log copy`.",
+    "Declare knownAt: 'createTime' on the stream before its topic is made, or copy the history with `tidemark log copy`.",
+  ),
+  FS_LOG_KNOWN_AT: entry(
+    'invalid',
+    "Records of a topic bear another time than their stream declares: the broker's or their producers'.",
+    'Declare the `knownAt` of the topic on the stream, or change message.timestamp.type of the topic.',
+  ),
+  FS_LOG_COMPACTED: entry(
+    'invalid',
+    'A topic is compacted: it forgets what was known before, and values of then with it.',
+    'Set cleanup.policy=delete, and write again what is lost; or use another topic.',
+  ),
+  FS_LOG_RETENTION: entry(
+    'invalid',
+    'A topic drops records that windows or ttls of its views still reach (error), or will once they are older (warning).',
+    'Set retention.ms=-1 and retention.bytes=-1 of the topic, or make the windows shorter.',
+  ),
+  FS_LOG_PARTITIONS: entry(
+    'invalid',
+    'A topic has fewer partitions than its stream declares.',
+    'Add partitions to the topic, or declare as many as it has.',
+  ),
+  FS_LOG_BATCH_BYTES: entry(
+    'invalid',
+    'A topic refuses batches as large as `import` and `append` write (a warning).',
+    'Raise max.message.bytes of the topic; leave it where only others write to it.',
   ),
   FS_COPY_DIFFERS: entry(
     'conflict',
@@ -252,6 +277,16 @@ export const errorCodes = {
     'data',
     'eventTime - knownAt exceeds maxAhead of the view.',
     "Correct the producer's clock.",
+  ),
+  FS_DEAD_KNOWN_AT: entry(
+    'data',
+    'knownAt lies more than maxKnownAtJump of the stream beyond all before it in its partition.',
+    "Correct the producer's clock; or raise `maxKnownAtJump`, where the partition was silent for so long.",
+  ),
+  FS_NO_RECORD: entry(
+    'data',
+    'The log has no record at this offset: the mark of a transaction, or what one aborted. In offline tables only.',
+    'Nothing has to be done: it is no dead letter.',
   ),
   FS_DEAD_KEY: entry('data', 'The entity key is null or longer than 1,024 bytes.', 'Correct the producer.'),
   FS_DEAD_OP: entry(

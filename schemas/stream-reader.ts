@@ -43,7 +43,7 @@ export class StreamReader {
   readonly #log: EventLog
   readonly #newDecoder: () => StreamDecoder
   readonly #schemas: WriterSchemas
-  /** Null: the log raises timestamps itself. */
+  /** Null: the log raises timestamps itself, and the stream takes any. */
   readonly #knownAt: RunningKnownAt | null
   readonly #tableBytesMax: number
   #decoder: StreamDecoder
@@ -63,7 +63,11 @@ export class StreamReader {
         ...(reuse === undefined ? {} : { reuse }),
       })
     this.#schemas = schemas
-    this.#knownAt = (log.traits ?? lawfulTraits).timestamps === 'raised' ? null : new RunningKnownAt(log, stream.name)
+    const { timestamps } = log.traits ?? lawfulTraits
+    this.#knownAt =
+      timestamps === 'raised' && stream.maxKnownAtJumpMs === undefined
+        ? null
+        : new RunningKnownAt(log, stream.name, stream.maxKnownAtJumpMs)
     this.#tableBytesMax = tableBytesMax ?? Number.POSITIVE_INFINITY
     this.#decoder = this.#newDecoder()
   }
@@ -91,6 +95,8 @@ export class StreamReader {
 
   /** The records from `from` on, about `bytes` of them; null at the end of the log. */
   async read(partition: number, from: Offset, bytes: number): Promise<EventBatch | null> {
+    const start = this.#partitions[partition]?.start ?? offset(0)
+    const newestMs = await this.#knownAt?.below(partition, from, start)
     const chunk = await this.#log.fetch(this.stream.name, partition, from, bytes)
     if (chunk.nextOffset === from) return null
     if (this.#decoder.tableBytes > this.#tableBytesMax) this.#decoder = this.#newDecoder()
@@ -101,7 +107,7 @@ export class StreamReader {
         await this.#schemas.load(this.stream.name, this.#decoder.unknownSchemas)
         batch = this.#decoder.decode(chunk, partition, epoch, from)
       }
-      return (await this.#knownAt?.raise(batch, this.#partitions[partition]?.start ?? offset(0))) ?? batch
+      return newestMs === undefined ? batch : (this.#knownAt?.raise(batch, newestMs, chunk.bytes) ?? batch)
     } catch (error) {
       if (!(error instanceof FeatureStoreError)) throw error
       // A batch knows its bytes only; people look for it by where it stands in the log.

@@ -135,6 +135,11 @@ export class FeatureProjection {
   /** Applies what can be applied next; the number of records, 0 at the end of the log. */
   async step(): Promise<number> {
     const partitions = await this.#reader.refresh()
+    // Some may have been added since.
+    while (this.#positions.length < partitions.length) {
+      this.#positions.push({ epoch: 0, next: offsetZero })
+      this.#waiting.push(null)
+    }
     let knownMs = Number.POSITIVE_INFINITY
     for (const [partition, { end }] of partitions.entries()) {
       if (this.#next(partition) < end)

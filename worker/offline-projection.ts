@@ -1,9 +1,10 @@
 import { FeatureStoreError } from '../core/errors.ts'
 import type { EventBatch } from '../core/event/batch.ts'
 import { continues } from '../core/event/continuity.ts'
-import type { PartitionPosition } from '../core/event/position.ts'
+import { offsetZero, type PartitionPosition } from '../core/event/position.ts'
 import { tableOf } from '../core/definition/corrections.ts'
 import type { StreamDefinition } from '../core/definition/types.ts'
+import type { PartitionInfo } from '../core/ports/event-log.ts'
 import type { OfflineStore } from '../core/ports/offline-store.ts'
 import type { StreamReader } from '../schemas/stream-reader.ts'
 
@@ -48,7 +49,7 @@ export class OfflineProjection {
     // The log as it is now: a predecessor that is still at work may have filled the table beyond what was seen before.
     const now = await reader.refresh()
     const open = store.pending(stream.name).length > 0
-    if (open || positions.some((position, partition) => !continues(position, now[partition] as (typeof now)[number]))) {
+    if (open || positions.some((position, partition) => !goesOn(position, now[partition]))) {
       await store.drop(stream.name)
       await store.prepare([table])
       positions = await store.positions(stream.name, partitions.length)
@@ -64,9 +65,10 @@ export class OfflineProjection {
     return this.#positions.reduce((sum, { next }) => sum + next, 0)
   }
 
-  /** Inserts what follows in a partition, one block of it; the number of records, 0 at the end of the log. */
+  /** Inserts what follows in a partition, one block of it, lower ones first; the number of records, 0 at the end of the log. */
   async step(partition: number): Promise<number> {
-    const from = this.#positions[partition] as PartitionPosition
+    // One that was added since begins with its first record.
+    const from = (this.#positions[partition] ??= { epoch: 0, next: offsetZero })
     const batch = await this.#reader.read(partition, from.next, this.#bytes)
     if (batch === null) return 0
     return this.#insert(batch)
@@ -84,3 +86,7 @@ export class OfflineProjection {
     return batch.nextOffset - batch.firstOffset
   }
 }
+
+/** A table of more partitions than the log has is one of another stream. */
+const goesOn = (position: PartitionPosition, partition: PartitionInfo | undefined): boolean =>
+  partition !== undefined && continues(position, partition)

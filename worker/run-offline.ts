@@ -22,8 +22,8 @@ export async function runOffline(options: WorkerOptions, offline: OfflineStore):
   while (!signal.aborted) {
     let read = 0
     for (const [index, projection] of projections.entries()) {
-      await (streams[index] as StreamReader).refresh()
-      for (let partition = 0; partition < projection.positions.length && !signal.aborted; partition++) {
+      const partitions = await (streams[index] as StreamReader).refresh()
+      for (let partition = 0; partition < partitions.length && !signal.aborted; partition++) {
         read += await projection.step(partition)
         options.onProgress?.({
           projection: 'offline',

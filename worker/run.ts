@@ -8,6 +8,7 @@ import type { OnlineStore } from '../core/ports/online-store.ts'
 import type { ShardOwnership } from '../core/ports/shard-ownership.ts'
 import type { WriterSchemas } from '../schemas/stream-reader.ts'
 import type { OnlineSettings } from './online-projection.ts'
+import { checkBeforeWork } from './inspect-log.ts'
 import { isUnavailable, Outage } from './outage.ts'
 import { runHistory } from './run-history.ts'
 import { runOffline } from './run-offline.ts'
@@ -60,6 +61,8 @@ const steadyMs = 10_000
 /**
  * Runs the projections of a project, each with its own reader and position, so that one store being down never delays
  * another. Ends when caught up or aborted, with everything applied flushed.
+ *
+ * Errors: FS_LOG_KNOWN_AT, FS_LOG_COMPACTED: the log does not keep what the definitions say; those of the projections.
  */
 export async function runWorker(options: WorkerOptions): Promise<void> {
   const stop = new AbortController()
@@ -73,6 +76,8 @@ export async function runWorker(options: WorkerOptions): Promise<void> {
   const own = { ...options, signal }
   const { online, offline, features } = options
   if (online === undefined) served.resolve()
+  if (own.log.inspect !== undefined)
+    await persistently(own, 'log', () => checkBeforeWork(own.log, own.catalog, own.logger))
   const results = await Promise.allSettled([
     online === undefined ? null : guarded(runOnline({ ...own, online }, served.resolve).finally(served.resolve)),
     offline === undefined ? null : guarded(persistently(own, 'offline', () => runOffline(own, offline))),

@@ -51,8 +51,7 @@ async function copyToKafka(
   const options = kafkaOptions(config.log, folder)
   // As a writer: nobody appends to it meanwhile.
   await using from = await openLog(paths.log, { mode: 'write', random: systemRandom, holder: 'tidemark log copy' })
-  // Records keep the time at which they became known.
-  await using to = await openKafkaLog({ ...options, knownAt: 'createTime' })
+  await using to = await openKafkaLog(options)
   const schemas = new LogSchemas(paths.log)
   const kept = new LoggedSchemas(to)
   const streams: string[] = []
@@ -62,11 +61,12 @@ async function copyToKafka(
   for (const stream of streams) {
     const partitions = (await from.describe(stream)) ?? []
     const total = partitions.reduce((sum, { end }) => sum + end, 0)
-    await to.create(stream, { partitions: partitions.length })
-    await setKnownAt(settingsOf({ ...options, knownAt: 'createTime' }), stream)
+    // Records keep the time at which they became known, whoever says it from then on.
+    await to.create(stream, { partitions: partitions.length, knownAt: 'createTime' })
+    await setKnownAt(settingsOf(options), stream, 'createTime')
     for (const schema of schemas.all(stream)) await kept.putSchema(stream, schema, systemClock.nowMs())
     copies.push(await copyStream(from, to, stream, (copied) => onProgress(copied, total)))
-    await setKnownAt(settingsOf(options), stream)
+    await setKnownAt(settingsOf(options), stream, catalog.streams.get(stream)?.knownAt ?? 'logAppendTime')
   }
   return copies
 }

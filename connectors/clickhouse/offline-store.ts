@@ -20,6 +20,7 @@ import type {
 } from '../../core/ports/offline-store.ts'
 import { type DecodedColumn, int64ToNumbers, type NativeBlock } from '../../schemas/sql/native.ts'
 import { type ClickHouseClient, type QueryParams, quoteName } from './client.ts'
+import { dense } from './dense.ts'
 import {
   columnsOf,
   createTableSql,
@@ -126,7 +127,8 @@ FROM ${quoteName(tableName(stream))} ${where} GROUP BY _partition`,
         )
       found.set(partition?.[row] as number, { epoch: epoch?.[row] as number, next: offset(next?.[row] as number) })
     }
-    return Array.from({ length: partitions }, (_, index) => {
+    const length = Math.max(partitions, ...[...found.keys()].map((index) => index + 1))
+    return Array.from({ length }, (_, index) => {
       const position = found.get(index) ?? { epoch: 0, next: offsetZero }
       if (this.#journal.of(stream, index) === null) this.#held.set(slot(stream, index), position)
       return position
@@ -180,7 +182,8 @@ ORDER BY _event_time, _known_at, _partition, _offset`,
     for (const key of this.#held.keys()) if (key.startsWith(`${stream}\0`)) this.#held.delete(key)
   }
 
-  async #insert(batch: EventBatch): Promise<InsertOutcome> {
+  async #insert(given: EventBatch): Promise<InsertOutcome> {
+    const batch = dense(given)
     const { stream, partition, epoch, firstOffset: first, nextOffset: next } = batch
     const table = await this.#table(stream)
     const rows = batch.count + batch.dead.length

@@ -1,5 +1,11 @@
-import kafkajs, { type Kafka, type KafkaConfig } from 'kafkajs'
+import kafkajs, { type Admin, type Kafka, type KafkaConfig } from 'kafkajs'
 import { FeatureStoreError } from '../../core/errors.ts'
+import {
+  type ForeignStream,
+  type KnownAtSource,
+  type NewStream,
+  type StreamKeeping,
+} from '../../core/ports/event-log.ts'
 import { appendBytesMax } from '../log/append.ts'
 import { unavailable } from './errors.ts'
 import { type Settings } from './options.ts'
@@ -20,38 +26,35 @@ export function kafkajsOf(settings: Settings): Kafka {
 }
 
 /**
- * Makes the topic of a stream: kept for ever, batches as large as an append, timestamps as the settings say.
+ * Makes the topic of a stream: kept for ever, batches as large as an append, timestamps as the stream declares.
  * Does nothing when it is there. Errors: FS_KAFKA_AUTH, FS_KAFKA_UNAVAILABLE, FS_KAFKA_PROTOCOL.
  */
-export async function createTopic(settings: Settings, topic: string, partitions: number): Promise<void> {
-  const admin = kafkajsOf(settings).admin()
-  try {
-    await admin.connect()
+export async function createTopic(settings: Settings, topic: string, options: NewStream): Promise<void> {
+  await asAdmin(settings, `creating topic ${topic}`, async (admin) => {
     await admin.createTopics({
       // The caller waits for them: kafkajs gives up where a broker has not heard of the topic yet.
       waitForLeaders: false,
       topics: [
         {
           topic,
-          numPartitions: partitions,
+          numPartitions: options.partitions,
           replicationFactor: settings.replicationFactor ?? -1,
-          configEntries: Object.entries(topicConfig(settings)).map(([name, value]) => ({ name, value })),
+          configEntries: Object.entries(topicConfig(options.knownAt)).map(([name, value]) => ({ name, value })),
         },
       ],
     })
-  } catch (error) {
-    throw adminError(error, `creating topic ${topic}`)
-  } finally {
-    await admin.disconnect().catch(() => {})
-  }
+  })
 }
 
-const topicConfig = ({ knownAt }: Settings): Readonly<Record<string, string>> => ({
+/** With their headers. */
+const appendBytes = appendBytesMax + 1024
+
+const topicConfig = (knownAt: KnownAtSource = 'logAppendTime'): Readonly<Record<string, string>> => ({
   'message.timestamp.type': knownAt === 'createTime' ? 'CreateTime' : 'LogAppendTime',
   'retention.ms': '-1',
   'retention.bytes': '-1',
   'cleanup.policy': 'delete',
-  'max.message.bytes': String(appendBytesMax + 1024),
+  'max.message.bytes': String(appendBytes),
   // Otherwise a broker refuses a producer's time that lies an hour ahead; such events are judged by their views.
   ...(knownAt === 'createTime' ? { 'message.timestamp.after.max.ms': '9223372036854775807' } : {}),
 })
@@ -60,11 +63,9 @@ const topicConfig = ({ knownAt }: Settings): Readonly<Record<string, string>> =>
  * Says whose time the records of a topic bear from now on; those that are there keep theirs. Its other settings stay.
  * Errors: FS_KAFKA_AUTH, FS_KAFKA_UNAVAILABLE, FS_KAFKA_PROTOCOL.
  */
-export async function setKnownAt(settings: Settings, stream: string): Promise<void> {
+export async function setKnownAt(settings: Settings, stream: string, knownAt: KnownAtSource): Promise<void> {
   const name = `${settings.topicPrefix}${stream}`
-  const admin = kafkajsOf(settings).admin()
-  try {
-    await admin.connect()
+  await asAdmin(settings, `settings of topic ${name}`, async (admin) => {
     const { resources } = await admin.describeConfigs({
       includeSynonyms: false,
       resources: [{ type: topicResource, name }],
@@ -72,7 +73,7 @@ export async function setKnownAt(settings: Settings, stream: string): Promise<vo
     const own = (resources[0]?.configEntries ?? []).filter(({ configSource }) => Number(configSource) === setOnTopic)
     const entries = new Map(own.map(({ configName, configValue }) => [configName, configValue]))
     for (const key of ['message.timestamp.type', 'message.timestamp.after.max.ms']) entries.delete(key)
-    for (const [key, value] of Object.entries(topicConfig(settings)))
+    for (const [key, value] of Object.entries(topicConfig(knownAt)))
       if (key.startsWith('message.timestamp.')) entries.set(key, value)
     await admin.alterConfigs({
       validateOnly: false,
@@ -80,8 +81,82 @@ export async function setKnownAt(settings: Settings, stream: string): Promise<vo
         { type: topicResource, name, configEntries: [...entries].map(([key, value]) => ({ name: key, value })) },
       ],
     })
+  })
+}
+
+export interface AskedTopic extends NewStream {
+  readonly topic: string
+  /** Partitions that it has; null where there is no such topic. */
+  readonly there: number | null
+}
+
+/**
+ * How topics are kept, or would be. Errors: FS_KAFKA_AUTH (also without the right to describe their settings),
+ * FS_KAFKA_UNAVAILABLE, FS_KAFKA_PROTOCOL.
+ */
+export async function keepingOf(settings: Settings, topics: readonly AskedTopic[]): Promise<StreamKeeping[]> {
+  const names = topics.flatMap(({ topic, there }) => (there === null ? [] : [topic]))
+  const held = await configsOf(settings, names)
+  return topics.map(({ topic, there, partitions, knownAt }): StreamKeeping => {
+    const config = there === null ? topicConfig(knownAt) : (held.get(topic) ?? {})
+    const policies = (config['cleanup.policy'] ?? '').split(',').map((policy) => policy.trim())
+    const drops = policies.includes('delete')
+    return {
+      isThere: there !== null,
+      system: { place: `topic ${topic}`, appendBytes, names: settingNames },
+      partitions: there ?? partitions,
+      knownAt: config['message.timestamp.type'] === 'LogAppendTime' ? 'logAppendTime' : 'createTime',
+      retentionMs: drops ? boundOf(config['retention.ms']) : null,
+      retentionBytes: drops ? boundOf(config['retention.bytes']) : null,
+      isCompacted: policies.includes('compact'),
+      batchBytesMax: boundOf(config['max.message.bytes']),
+    }
+  })
+}
+
+const settingNames: ForeignStream['names'] = {
+  knownAt: { createTime: 'message.timestamp.type=CreateTime', logAppendTime: 'message.timestamp.type=LogAppendTime' },
+  uncompacted: 'cleanup.policy=delete',
+  keepForever: 'retention.ms=-1',
+  keepAllBytes: 'retention.bytes=-1',
+  retentionMs: 'retention.ms',
+  retentionBytes: 'retention.bytes',
+  batchBytes: 'max.message.bytes',
+}
+
+/** -1 is none, and what is beyond counting as well. */
+function boundOf(text: string | undefined): number | null {
+  const value = Number(text ?? '-1')
+  return value < 0 || value > Number.MAX_SAFE_INTEGER ? null : value
+}
+
+/** What holds for topics, whoever set it. */
+async function configsOf(
+  settings: Settings,
+  topics: readonly string[],
+): Promise<ReadonlyMap<string, Readonly<Record<string, string>>>> {
+  if (topics.length === 0) return new Map()
+  return asAdmin(settings, `settings of ${topics.map((topic) => `topic ${topic}`).join(', ')}`, async (admin) => {
+    const { resources } = await admin.describeConfigs({
+      includeSynonyms: false,
+      resources: topics.map((name) => ({ type: topicResource, name })),
+    })
+    return new Map(
+      resources.map(({ resourceName, configEntries }) => [
+        resourceName,
+        Object.fromEntries(configEntries.map(({ configName, configValue }) => [configName, configValue])),
+      ]),
+    )
+  })
+}
+
+async function asAdmin<T>(settings: Settings, what: string, run: (admin: Admin) => Promise<T>): Promise<T> {
+  const admin = kafkajsOf(settings).admin()
+  try {
+    await admin.connect()
+    return await run(admin)
   } catch (error) {
-    throw adminError(error, `settings of topic ${name}`)
+    throw adminError(error, what)
   } finally {
     await admin.disconnect().catch(() => {})
   }

@@ -27,7 +27,6 @@ export function settingsOf(options: KafkaOptions): Settings {
     logger: options.logger ?? silentLogger,
     clientId: options.clientId ?? 'tidemark',
     topicPrefix: options.topicPrefix ?? '',
-    knownAt: options.knownAt ?? 'logAppendTime',
     connectTimeoutMs: options.connectTimeoutMs ?? 10_000,
     requestTimeoutMs: options.requestTimeoutMs ?? 30_000,
     retryMs: options.retryMs ?? 15_000,

@@ -22,8 +22,10 @@ import {
   type EventLogTraits,
   type LogChunk,
   type LogRecord,
+  type NewStream,
   type PartitionInfo,
   type ProducerIdentity,
+  type StreamKeeping,
 } from '../../core/ports/event-log.ts'
 import { lz4Frame } from '../../schemas/compression/lz4.ts'
 import { snappy } from '../../schemas/compression/snappy.ts'
@@ -79,8 +81,12 @@ export class KafkajsLog implements EventLog, AsyncDisposable {
     registerCodecs()
   }
 
-  create(stream: string, options: { readonly partitions: number }): Promise<void> {
+  create(stream: string, options: NewStream): Promise<void> {
     return this.base.create(stream, options)
+  }
+
+  inspect(streams: readonly (NewStream & { readonly stream: string })[]): Promise<readonly StreamKeeping[]> {
+    return this.base.inspect(streams)
   }
 
   describe(stream: string): Promise<readonly PartitionInfo[] | null> {

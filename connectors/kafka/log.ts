@@ -6,13 +6,15 @@ import {
   type EventLogTraits,
   type LogChunk,
   type LogRecord,
+  type NewStream,
   type PartitionInfo,
   type ProducerIdentity,
+  type StreamKeeping,
 } from '../../core/ports/event-log.ts'
 import { checkPartitions, checkStreamName } from '../log/names.ts'
-import { createTopic } from './admin.ts'
+import { createTopic, keepingOf } from './admin.ts'
 import { checkRecords, PartitionAppender } from './append.ts'
-import { Cluster } from './cluster.ts'
+import { Cluster, type Topic } from './cluster.ts'
 import { epochOf } from './epoch.ts'
 import { Offsets } from './offsets.ts'
 import { type KafkaOptions } from './options.ts'
@@ -59,9 +61,7 @@ export class KafkaEventLog implements EventLog, AsyncDisposable {
     this.cluster = cluster
     this.shared = shared
     this.isReader = isReader
-    const { knownAt } = cluster.settings
-    const timestamps = knownAt === 'createTime' ? 'given' : 'appended'
-    this.traits = { offsets: 'sparse', timestamps, epochs: 'drawn', producers: 'kept', batches: 'kept' }
+    this.traits = { offsets: 'sparse', timestamps: 'declared', epochs: 'drawn', producers: 'kept', batches: 'kept' }
     this.topics = new PinnedTopics(cluster)
     this.offsets = new Offsets(cluster, this.topics)
     const purpose = isReader ? `fetch-${shared.readers++}` : 'fetch'
@@ -78,25 +78,41 @@ export class KafkaEventLog implements EventLog, AsyncDisposable {
     return new KafkaEventLog(this.logId, this.cluster, this.shared, true)
   }
 
-  async create(stream: string, { partitions }: { readonly partitions: number }): Promise<void> {
+  async create(stream: string, options: NewStream): Promise<void> {
     this.checkOpen()
     checkStreamName(stream)
+    const { partitions } = options
+    checkPartitions(stream, partitions, undefined)
     const topic = this.topics.nameOf(stream)
     const find = () => this.cluster.retrying(`metadata of ${topic}`, topic, () => this.cluster.freshTopic(topic))
     const there = await find()
-    checkPartitions(stream, partitions, there?.leaders.length)
+    checkEnough(stream, partitions, there)
     if (there !== null) return
-    await createTopic(this.cluster.settings, topic, partitions)
+    await createTopic(this.cluster.settings, topic, options)
     // Brokers hear of it one after the other; and somebody else may have made it meanwhile, another way.
     const deadline = performance.now() + this.cluster.settings.retryMs
     for (;;) {
       const made = await find()
-      checkPartitions(stream, partitions, made?.leaders.length)
+      checkEnough(stream, partitions, made)
       if (made?.leaders.every((leader) => leader >= 0) === true) return
       if (performance.now() > deadline)
         throw new FeatureStoreError('FS_KAFKA_UNAVAILABLE', `topic ${topic} was made, but gets no leaders`)
       await new Promise((resolve) => setTimeout(resolve, 20))
     }
+  }
+
+  async inspect(streams: readonly (NewStream & { readonly stream: string })[]): Promise<readonly StreamKeeping[]> {
+    this.checkOpen()
+    const topics = streams.map(({ stream, ...options }) => ({ ...options, topic: this.topics.nameOf(stream) }))
+    const found = await Promise.all(
+      topics.map(({ topic }) =>
+        this.cluster.retrying(`metadata of ${topic}`, topic, () => this.cluster.freshTopic(topic)),
+      ),
+    )
+    return keepingOf(
+      this.cluster.settings,
+      topics.map((topic, index) => ({ ...topic, there: found[index]?.leaders.length ?? null })),
+    )
   }
 
   async describe(stream: string): Promise<readonly PartitionInfo[] | null> {
@@ -160,4 +176,9 @@ export class KafkaEventLog implements EventLog, AsyncDisposable {
     if (this.closed) throw new FeatureStoreError('FS_CLOSED', 'the log is closed')
     this.cluster.checkOpen()
   }
+}
+
+/** Partitions that somebody added are read like the others. */
+function checkEnough(stream: string, wanted: number, there: Topic | null): void {
+  if (there !== null && there.leaders.length < wanted) checkPartitions(stream, wanted, there.leaders.length)
 }

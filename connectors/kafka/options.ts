@@ -28,8 +28,6 @@ export interface KafkaOptions {
   readonly topicPrefix?: string
   readonly tls?: TlsOptions
   readonly sasl?: SaslOptions
-  /** Whose time records of new topics bear; default `logAppendTime`. */
-  readonly knownAt?: 'logAppendTime' | 'createTime'
   /** Of new topics; default: what the brokers say. */
   readonly replicationFactor?: number
   /** Milliseconds until a connection stands, TLS and SASL included; default 10,000. */
@@ -46,7 +44,6 @@ export interface Settings extends KafkaOptions {
   readonly logger: Logger
   readonly clientId: string
   readonly topicPrefix: string
-  readonly knownAt: 'logAppendTime' | 'createTime'
   readonly connectTimeoutMs: number
   readonly requestTimeoutMs: number
   readonly retryMs: number

@@ -1,7 +1,13 @@
 import assert from 'node:assert/strict'
 import { type ErrorCode, FeatureStoreError } from '../../core/errors.ts'
 import { offset, type Offset, offsetZero } from '../../core/event/position.ts'
-import { type EventLog, type EventLogTraits, lawfulTraits, type LogRecord } from '../../core/ports/event-log.ts'
+import {
+  type EventLog,
+  type EventLogTraits,
+  type KnownAtSource,
+  lawfulTraits,
+  type LogRecord,
+} from '../../core/ports/event-log.ts'
 import { batchHeader, RecordCursor } from '../../schemas/recordbatch/index.ts'
 
 /** The two functions of a test runner that a suite needs. */
@@ -16,12 +22,30 @@ const stream = 'clicks'
 const fetchBytes = 64 * 1024
 const text = new TextEncoder()
 
-/** The laws of the EventLog port (core/ports/event-log.ts). `open` gives a new, empty log each time. */
-export function eventLogSuite(name: string, open: OpenEventLog, { describe, it }: TestRunner): void {
+/**
+ * The laws of the EventLog port (core/ports/event-log.ts). `open` gives a new, empty log each time. `knownAt`: whose time
+ * records bear, of a log that can keep either.
+ */
+export function eventLogSuite(
+  name: string,
+  open: OpenEventLog,
+  { describe, it }: TestRunner,
+  knownAt: KnownAtSource = 'createTime',
+): void {
+  const timestampsOf = (log: EventLog): 'raised' | 'given' | 'appended' => {
+    const { timestamps } = traitsOf(log)
+    return timestamps !== 'declared' ? timestamps : knownAt === 'createTime' ? 'given' : 'appended'
+  }
+  /** As it was written; but for the time, where the system has its own. */
+  const same = (log: EventLog, read: readonly LogRecord[], written: readonly LogRecord[]): void => {
+    if (timestampsOf(log) !== 'appended') return assert.deepEqual(read, written)
+    const timeless = (records: readonly LogRecord[]) => records.map(({ key, value }) => ({ key, value }))
+    assert.deepEqual(timeless(read), timeless(written))
+  }
   const law = (title: string, body: (log: EventLog & AsyncDisposable) => Promise<void>): void =>
     it(title, async () => {
       await using log = await open()
-      await log.create(stream, { partitions: 2 })
+      await log.create(stream, { partitions: 2, knownAt })
       await body(log)
     })
 
@@ -36,6 +60,28 @@ export function eventLogSuite(name: string, open: OpenEventLog, { describe, it }
       assert.ok(traitsOf(log).epochs === 'counted' ? epoch === 0 : Number.isSafeInteger(epoch) && epoch > 0)
       const fresh = { epochs: [{ epoch, firstOffset: offsetZero }], start: offsetZero, end: offsetZero }
       assert.deepEqual(await log.describe(stream), [fresh, fresh])
+    })
+
+    law('it says how a stream is kept, or would be: here everything, for ever', async (log) => {
+      if (log.inspect === undefined) return
+      const asked = { partitions: 3, knownAt }
+      const kept = await log.inspect([
+        { ...asked, stream: 'other' },
+        { ...asked, stream },
+      ])
+      assert.deepEqual(
+        kept.map(({ isThere, partitions }) => [isThere, partitions]),
+        [
+          [false, 3],
+          [true, 2],
+        ],
+      )
+      for (const { isCompacted, retentionMs, retentionBytes, knownAt: found, system } of kept) {
+        assert.deepEqual([isCompacted, retentionMs, retentionBytes], [false, null, null])
+        assert.equal(found, traitsOf(log).timestamps === 'declared' ? knownAt : null)
+        assert.equal(system === null, found === null)
+      }
+      assert.equal(await log.describe('other'), null)
     })
 
     law('what was appended is read in order, byte for byte, from every offset', async (log) => {
@@ -99,7 +145,7 @@ export function eventLogSuite(name: string, open: OpenEventLog, { describe, it }
       assert.equal((await log.append(stream, 1, [recordAt(-(2 ** 40))])).clamped, 0)
       const read = (await readAll(log, 0, offsetZero, fetchBytes)).map(({ timestampMs }) => timestampMs)
       const other = (await readAll(log, 1, offsetZero, fetchBytes)).map(({ timestampMs }) => timestampMs)
-      const { timestamps } = traitsOf(log)
+      const timestamps = timestampsOf(log)
       assert.deepEqual(clamped, timestamps === 'raised' ? [1, 1, 1] : [0, 0, 0])
       if (timestamps === 'raised') assert.deepEqual(read, [5, 9, 9, 9, 2 ** 41, 2 ** 41, 2 ** 41])
       if (timestamps === 'given') assert.deepEqual(read, times)
@@ -172,13 +218,6 @@ export function eventLogSuite(name: string, open: OpenEventLog, { describe, it }
 const traitsOf = (log: EventLog): EventLogTraits => log.traits ?? lawfulTraits
 
 const epochOf = async (log: EventLog): Promise<number> => (await log.describe(stream))?.[0]?.epochs.at(-1)?.epoch ?? -1
-
-/** As it was written; but for the time, where the system has its own. */
-function same(log: EventLog, read: readonly LogRecord[], written: readonly LogRecord[]): void {
-  if (traitsOf(log).timestamps !== 'appended') return assert.deepEqual(read, written)
-  const timeless = (records: readonly LogRecord[]) => records.map(({ key, value }) => ({ key, value }))
-  assert.deepEqual(timeless(read), timeless(written))
-}
 
 /** Records that differ by their offset: keys null and empty, values empty and longer than a one-byte varint tells. */
 export function recordsFrom(first: number, count: number): LogRecord[] {

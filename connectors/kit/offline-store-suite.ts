@@ -141,10 +141,30 @@ export function offlineStoreSuite(name: string, open: () => Promise<OpenedOfflin
     test('an insert moves the position of its partition alone', () =>
       withTable(simple, async (store, table) => {
         expect(await store.insert(batchOf(table, 1, 0, [event('a', 5), event('b', 6)], 3))).toEqual({ kind: 'applied' })
+        expect(await store.positions(table.stream, 1)).toEqual(await store.positions(table.stream, 2))
         expect(await store.positions(table.stream, 2)).toEqual([
           { epoch: 0, next: 0 },
           { epoch: 3, next: 2 },
         ])
+      }))
+
+    test('offsets that belong to no record are covered all the same', () =>
+      withTable(simple, async (store, table) => {
+        const [a, b, dead] = [event('a', 5), event('a', 6), { dead: 'bad', knownAt: 7 } as const]
+        const whole = batchOf(table, 0, 0, [a, b, dead])
+        const gappy: EventBatch = {
+          ...whole,
+          nextOffset: offset(6),
+          offsets: Float64Array.of(1, 3),
+          dead: whole.dead.map((record) => ({ ...record, offset: offset(4) })),
+        }
+        const none: EventBatch = { ...batchOf(table, 0, 6, []), nextOffset: offset(9) }
+        for (const batch of [gappy, none, batchOf(table, 0, 9, [event('a', 8)])]) {
+          expect(await store.insert(batch)).toEqual({ kind: 'applied' })
+          expect(await store.insert(batch)).toEqual({ kind: 'already-applied' })
+          expect((await store.positions(table.stream, 1))[0]?.next).toBe(batch.nextOffset)
+        }
+        expect(placesOf(await store.events(everything(table.stream, { who: 'a' }, 99)))).toEqual(['0/1', '0/3', '0/9'])
       }))
 
     test('the same batch again, and what lies below the position, changes nothing', () =>

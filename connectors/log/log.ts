@@ -5,10 +5,12 @@ import { type Random } from '../../core/ports/environment.ts'
 import {
   type AppendResult,
   type EventLog,
+  keptForEver,
   type LogChunk,
   type LogRecord,
   type PartitionInfo,
   type ProducerIdentity,
+  type StreamKeeping,
 } from '../../core/ports/event-log.ts'
 import { FileLock } from '../kit/file-lock.ts'
 import { makeFolder, replaceFile } from './files.ts'
@@ -133,6 +135,16 @@ export class EmbeddedLog implements EventLog, AsyncDisposable {
     // Last, since it says that the stream is there.
     replaceFile(join(folder, 'stream.json'), JSON.stringify({ partitions }))
     this.openWriters(stream, partitions)
+  }
+
+  async inspect(
+    streams: readonly { readonly stream: string; readonly partitions: number }[],
+  ): Promise<readonly StreamKeeping[]> {
+    this.checkOpen()
+    return streams.map(({ stream, partitions }) => {
+      const there = this.find(stream)
+      return keptForEver(there !== null, there?.length ?? partitions)
+    })
   }
 
   async describe(stream: string): Promise<readonly PartitionInfo[] | null> {

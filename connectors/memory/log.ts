@@ -3,10 +3,12 @@ import { offset, type Offset, offsetZero } from '../../core/event/position.ts'
 import {
   type AppendResult,
   type EventLog,
+  keptForEver,
   type LogChunk,
   type LogRecord,
   type PartitionInfo,
   type ProducerIdentity,
+  type StreamKeeping,
 } from '../../core/ports/event-log.ts'
 import { checkFetch, decideAppend } from '../log/append.ts'
 import { checkPartitions, checkStreamName } from '../log/names.ts'
@@ -42,6 +44,16 @@ export class MemoryLog implements EventLog, AsyncDisposable {
     if (there !== undefined) return
     const fresh = (): Partition => ({ batches: [], end: 0, newestTimestampMs: -Infinity, sequences: new Map() })
     this.streams.set(stream, Array.from({ length: partitions }, fresh))
+  }
+
+  async inspect(
+    streams: readonly { readonly stream: string; readonly partitions: number }[],
+  ): Promise<readonly StreamKeeping[]> {
+    this.checkOpen()
+    return streams.map(({ stream, partitions }) => {
+      const there = this.streams.get(stream)
+      return keptForEver(there !== undefined, there?.length ?? partitions)
+    })
   }
 
   async describe(stream: string): Promise<readonly PartitionInfo[] | null> {

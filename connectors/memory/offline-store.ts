@@ -54,7 +54,8 @@ class MemoryOfflineStore implements OfflineStore {
 
   async positions(stream: string, partitions: number): Promise<readonly PartitionPosition[]> {
     const { positions } = await this.#table(stream)
-    return Array.from({ length: partitions }, (_, index) => positions.get(index) ?? { epoch: 0, next: offsetZero })
+    const length = Math.max(partitions, ...[...positions.keys()].map((partition) => partition + 1))
+    return Array.from({ length }, (_, index) => positions.get(index) ?? { epoch: 0, next: offsetZero })
   }
 
   async insert(batch: EventBatch): Promise<InsertOutcome> {

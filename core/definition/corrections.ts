@@ -57,11 +57,16 @@ export function fieldsHeld(stream: StreamDefinition): Readonly<Record<string, Fi
 
 /** The offline table of the stream. */
 export const tableOf = (stream: StreamDefinition): EventTable => {
-  const { name, id, op, primaryKey } = stream
+  const { name, id, op, primaryKey, maxKnownAtJumpMs } = stream
+  // Absent where nothing of it is declared, so that tables stay which were made before there was more of it.
+  const reading = {
+    ...(isCorrectable(stream) ? { id, op, primaryKey } : {}),
+    ...(maxKnownAtJumpMs === undefined ? {} : { maxKnownAtJumpMs }),
+  }
   return {
     stream: name,
     fields: fieldsHeld(stream),
-    ...(isCorrectable(stream) ? { reading: JSON.stringify({ id, op, primaryKey }) } : {}),
+    ...(Object.keys(reading).length === 0 ? {} : { reading: JSON.stringify(reading) }),
   }
 }
 

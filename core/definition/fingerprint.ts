@@ -50,6 +50,8 @@ export function featureFingerprint(catalog: Catalog, reference: FeatureReference
       dedupeSpanMs: stream.dedupeSpanMs,
       op: stream.op,
       primaryKey: stream.primaryKey,
+      knownAt: stream.knownAt,
+      maxKnownAtJumpMs: stream.maxKnownAtJumpMs,
       fields: Object.fromEntries([...view.keyFields, ...read, ...identity].map((name) => [name, stream.fields[name]])),
       key: { fields: view.keyFields, types: keyTypesOf(catalog, view) },
       aggregation,

@@ -54,6 +54,18 @@ export interface StreamOptions<F extends FieldMap> {
   readonly key?: readonly (keyof F & string)[]
   /** Default 1. */
   readonly partitions?: number
+  /**
+   * Whose time says when an event became known, where a log can keep either. Default, `logAppendTime`: the log's, as it
+   * appends. `createTime`: the producer's, as the record bears it, raised to the newest of its partition; for history that
+   * is written again, and producers whose clocks are trusted. On a log of another kind, the worker refuses to start.
+   */
+  readonly knownAt?: 'logAppendTime' | 'createTime'
+  /**
+   * A record that became known more than this after all before it in its partition is a dead letter, and those after it
+   * are not raised to it, milliseconds: for clocks that are wrong by years. Longer than any silence of a partition, since
+   * the first record after a longer one is dead too, and all that follow. Default: without bound.
+   */
+  readonly maxKnownAtJump?: number
   /** For `import`: when a row became known, as a timestamp. */
   readonly importKnownAt?: (fields: FieldExpressions<F>) => Expr<'timestamp' | 'float64'>
   readonly description?: string
@@ -69,10 +81,11 @@ const known = [
   'op',
   'key',
   'partitions',
+  'knownAt',
+  'maxKnownAtJump',
   'importKnownAt',
   'description',
 ]
-const later = ['knownAt', 'maxKnownAtJump']
 
 export const expressionsOf = <F extends FieldMap>(owner: string, fields: F): FieldExpressions<F> =>
   strictScope(
@@ -92,11 +105,11 @@ export const expressionsOf = <F extends FieldMap>(owner: string, fields: F): Fie
  *     stream('accounts', { fields: { account: int64(), at: timestamp(), owner: string(), limit: float64() },
  *       eventTime: 'at', changelog: true, primaryKey: ['account'] })
  *
- * Errors: FS_DEFINITION_INVALID, FS_NOT_YET (knownAt, maxKnownAtJump).
+ * Errors: FS_DEFINITION_INVALID.
  */
 export function stream<const F extends FieldMap>(name: string, options: StreamOptions<F>): Stream<F> {
   checkName('a stream', name)
-  checkOptions(`stream ${name}`, options, known, later)
+  checkOptions(`stream ${name}`, options, known)
   checkFields(`stream ${name}`, options.fields)
   const invalid = (message: string) => new FeatureStoreError('FS_DEFINITION_INVALID', `stream ${name}: ${message}`)
   const fields = plainFields(options.fields)
@@ -128,7 +141,23 @@ export function stream<const F extends FieldMap>(name: string, options: StreamOp
     partitions,
     importKnownAt,
     ...corrections,
+    ...knownAtOf(options, invalid),
     ...(options.description === undefined ? {} : { description: options.description }),
+  }
+}
+
+/** The declared ones only, as below. */
+function knownAtOf(
+  { knownAt, maxKnownAtJump }: Pick<StreamOptions<FieldMap>, 'knownAt' | 'maxKnownAtJump'>,
+  invalid: (message: string) => FeatureStoreError,
+): Pick<StreamDefinition, 'knownAt' | 'maxKnownAtJumpMs'> {
+  if (knownAt !== undefined && knownAt !== 'createTime' && knownAt !== 'logAppendTime')
+    throw invalid(`knownAt is ${JSON.stringify(knownAt)}: 'logAppendTime' (the default) or 'createTime'`)
+  if (maxKnownAtJump !== undefined && (!Number.isSafeInteger(maxKnownAtJump) || maxKnownAtJump < 1))
+    throw invalid(`maxKnownAtJump is ${String(maxKnownAtJump)}: a number of milliseconds, 1 or more`)
+  return {
+    ...(knownAt === 'createTime' ? { knownAt } : {}),
+    ...(maxKnownAtJump === undefined ? {} : { maxKnownAtJumpMs: maxKnownAtJump }),
   }
 }
 

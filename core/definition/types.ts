@@ -21,6 +21,10 @@ export interface StreamDefinition {
   readonly op?: string
   /** Fields of the primary key: the stream is a changelog of rows. Absent: it is none. */
   readonly primaryKey?: readonly string[]
+  /** Its records bear their producers' time. Absent: that of the log, as it appends them. */
+  readonly knownAt?: 'createTime'
+  /** How far a record may be known beyond those before it in its partition, milliseconds. Absent: without bound. */
+  readonly maxKnownAtJumpMs?: number
   readonly description?: string
 }
 

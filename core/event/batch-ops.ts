@@ -1,4 +1,4 @@
-import type { EventBatch } from './batch.ts'
+import type { DeadRecord, EventBatch } from './batch.ts'
 import { offset as offsetOf } from './position.ts'
 import type { Column } from './types.ts'
 
@@ -55,6 +55,37 @@ export function endKnownBy({ firstOffset, nextOffset, offsets, knownAts, count, 
   for (let row = count - 1; row >= 0 && (knownAts[row] as number) > knownMs; row--) end = offsets[row] as number
   for (const { offset, knownAt } of dead) if (knownAt > knownMs && offset < end) end = offset
   return offsetOf(Math.max(firstOffset, end))
+}
+
+/** The batch without some of its rows, which are given as dead records instead. Its columns are new ones. */
+export function withDead(batch: EventBatch, rows: readonly number[], dead: readonly DeadRecord[]): EventBatch {
+  const out = new Set(rows)
+  const kept = Array.from({ length: batch.count }, (_, row) => row).filter((row) => !out.has(row))
+  const picked = <T extends Column['values']>(values: T): T => {
+    const Kind = values.constructor as new (length: number) => T
+    const some = new Kind(kept.length)
+    kept.forEach((row, at) => (some[at] = values[row] as never))
+    return some
+  }
+  return {
+    ...batch,
+    count: kept.length,
+    offsets: picked(batch.offsets),
+    eventTimes: picked(batch.eventTimes),
+    knownAts: picked(batch.knownAts),
+    columns: Object.fromEntries(
+      Object.entries(batch.columns).map(([name, column]) => [
+        name,
+        {
+          ...column,
+          values: picked(column.values),
+          nulls: column.nulls === null ? null : picked(column.nulls),
+        } as Column,
+      ]),
+    ),
+    ops: batch.ops === null ? null : picked(batch.ops),
+    dead: [...batch.dead, ...dead].sort((a, b) => a.offset - b.offset),
+  }
 }
 
 const firstRows = (column: Column, count: number): Column => rowsOf(column, 0, count)

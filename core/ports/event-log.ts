@@ -32,6 +32,52 @@ export interface AppendResult {
   readonly clamped: number
 }
 
+/** Whose time the records of a stream bear: the log's own as it appends them, or that of whoever appends. */
+export type KnownAtSource = 'logAppendTime' | 'createTime'
+
+export interface NewStream {
+  readonly partitions: number
+  /** Asked only of logs whose timestamps are `declared`. Default: `logAppendTime`. */
+  readonly knownAt?: KnownAtSource
+}
+
+/** A stream as the people who run its system know it: what settings are called there. */
+export interface ForeignStream {
+  /** `topic orders`. */
+  readonly place: string
+  /** Bytes of the largest batch that an append makes. */
+  readonly appendBytes: number
+  readonly names: {
+    /** Name and value of the setting, as are all but the limits. */
+    readonly knownAt: Readonly<Record<KnownAtSource, string>>
+    readonly uncompacted: string
+    readonly keepForever: string
+    readonly keepAllBytes: string
+    readonly retentionMs: string
+    readonly retentionBytes: string
+    readonly batchBytes: string
+  }
+}
+
+/** How a log keeps a stream, as plain facts: core/registry/log-check.ts judges them. */
+export interface StreamKeeping {
+  /** False: there is no such stream yet, and this is how `create` would make it. */
+  readonly isThere: boolean
+  /** Null where nobody but Tidemark has to do with it. */
+  readonly system: ForeignStream | null
+  readonly partitions: number
+  /** Whose time records bear from now on; null: as they are given, which fits any declaration. */
+  readonly knownAt: KnownAtSource | null
+  /** Records go when they are older, milliseconds; null: they stay. */
+  readonly retentionMs: number | null
+  /** The oldest records go when a partition is larger, bytes; null: they stay. */
+  readonly retentionBytes: number | null
+  /** Of the records of one key only the newest is sure to stay. */
+  readonly isCompacted: boolean
+  /** Largest batch that is taken, bytes; null: without bound. */
+  readonly batchBytesMax: number | null
+}
+
 /** Makes an append repeatable: the n-th record that `producerId` ever appends to the partition has sequence n. */
 export interface ProducerIdentity {
   readonly producerId: bigint
@@ -47,11 +93,11 @@ export interface EventLogTraits {
    */
   readonly offsets: 'dense' | 'sparse'
   /**
-   * `raised`: as given, raised to the partition's running maximum. `given`: as given, in any order. `appended`: the
-   * system's own time of the append, in whose order they are as far as its clocks are. Where they are not `raised`,
-   * whoever needs a running maximum takes it while reading.
+   * `raised`: as given, raised to the partition's running maximum. `given`: as given, in any order. `declared`: as each
+   * stream was made (`NewStream.knownAt`), as given or the system's own time of the append, in whose order they are as far
+   * as its clocks are. Where they are not `raised`, whoever needs a running maximum takes it while reading.
    */
-  readonly timestamps: 'raised' | 'given' | 'appended'
+  readonly timestamps: 'raised' | 'given' | 'declared'
   /** `counted`: from 0 on, later ones are higher. `drawn`: one number per life of the stream, in no order. */
   readonly epochs: 'counted' | 'drawn'
   /** `kept`: `append` takes a ProducerIdentity. `none`: it is refused with FS_NOT_YET. */
@@ -59,6 +105,18 @@ export interface EventLogTraits {
   /** `kept`: a fetch gives the batches of the appends, whole. `made`: it makes others of their records. */
   readonly batches: 'kept' | 'made'
 }
+
+/** How a lawful log keeps a stream: everything, for ever. */
+export const keptForEver = (isThere: boolean, partitions: number): StreamKeeping => ({
+  isThere,
+  system: null,
+  partitions,
+  knownAt: null,
+  retentionMs: null,
+  retentionBytes: null,
+  isCompacted: false,
+  batchBytesMax: null,
+})
 
 export const lawfulTraits: EventLogTraits = {
   offsets: 'dense',
@@ -85,8 +143,13 @@ export interface EventLog {
   readonly logId: string
   /** Absent: `lawfulTraits`. */
   readonly traits?: EventLogTraits
-  /** Makes a stream; does nothing when it is there with as many partitions, else FS_DEFINITION_INVALID. */
-  create(stream: string, options: { readonly partitions: number }): Promise<void>
+  /**
+   * Makes a stream; does nothing when it is there with as many partitions (or more, where others can add some), else
+   * FS_DEFINITION_INVALID. How one that is there is kept otherwise is for `inspect` to say.
+   */
+  create(stream: string, options: NewStream): Promise<void>
+  /** How streams are kept, or would be, by the order asked. Absent: as lawful logs do, everything for ever. */
+  inspect?(streams: readonly (NewStream & { readonly stream: string })[]): Promise<readonly StreamKeeping[]>
   /** Partitions of a stream by index, or null when there is no such stream. Reflects appends of other processes. */
   describe(stream: string): Promise<readonly PartitionInfo[] | null>
   append(

@@ -44,13 +44,15 @@ export interface PendingInsert {
 }
 
 /**
- * Full history: table `events_<stream>` with exactly one row per log record, dead records included.
+ * Full history: table `events_<stream>` with exactly one row per log record, dead records included. Of logs whose offsets
+ * have gaps, a batch may have fewer records than it covers offsets, or none: the position moves on with it all the same.
  *
  * Laws:
  * - `insert` takes the records that follow what the table holds of that partition; it is all or nothing, and sending
  *   the same batch again changes nothing, also after a crash in the middle.
  * - After a crash, each range in `pending` is given again, exactly as it is, before anything else of its partition.
- * - `positions` is what the table holds: rows and position cannot disagree, because the position is read from the rows.
+ * - `positions` is what the table holds: rows and position cannot disagree, because the position is read from the rows. It
+ *   names so many partitions at least, and all that there are rows of.
  * - `events` answers in total order (eventTime, knownAt, partition, offset), dead records left out.
  */
 export interface OfflineStore {

@@ -204,7 +204,7 @@ function partsOf(catalog: Catalog, definition: Definition): Part[] {
     case 'stream':
       return [
         setting('eventTime', definition.eventTime),
-        ...correctionTexts(definition).flatMap(([name, text]) => (text === null ? [] : [setting(name, text)])),
+        ...recordTexts(definition).flatMap(([name, text]) => (text === null ? [] : [setting(name, text)])),
         setting('importKnownAt', definition.importKnownAt === null ? 'none' : expressionText(definition.importKnownAt)),
         ...Object.entries(definition.fields).map(field),
         ...description,
@@ -244,7 +244,13 @@ function partsOf(catalog: Catalog, definition: Definition): Part[] {
   }
 }
 
-/** How records of a stream take back others; null for what it does not declare. */
+/** How records of a stream take back others, and when they became known; null for what it does not declare. */
+const recordTexts = (stream: StreamDefinition): [string, string | null][] => [
+  ...correctionTexts(stream),
+  ['knownAt', stream.knownAt ?? null],
+  ['maxKnownAtJump', stream.maxKnownAtJumpMs === undefined ? null : durationText(stream.maxKnownAtJumpMs)],
+]
+
 const correctionTexts = ({ id, dedupeSpanMs, primaryKey, op }: StreamDefinition): [string, string | null][] => [
   ['id', id ?? null],
   ['dedupeSpan', dedupeSpanMs === undefined ? null : durationText(dedupeSpanMs)],
@@ -270,7 +276,7 @@ function viewSettings(catalog: Catalog, view: ViewDefinition): Part[] {
       ? []
       : [
           { group: 'upstream' as const, name: 'eventTime', text: stream.eventTime },
-          ...correctionTexts(stream).map(([name, text]): Part => ({ group: 'upstream', name, text: text ?? 'none' })),
+          ...recordTexts(stream).map(([name, text]): Part => ({ group: 'upstream', name, text: text ?? 'none' })),
           ...fieldsReadBy(view, stream).flatMap((name): Part[] => {
             const type = stream.fields[name]
             return type === undefined ? [] : [{ group: 'upstream', name: `field ${name}`, text: typeText(type) }]

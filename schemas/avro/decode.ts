@@ -137,7 +137,8 @@ class Decoder implements StreamDecoder {
       stream: this.options.stream,
       partition,
       epoch,
-      firstOffset: offset(Math.max(from, chunk.baseOffset)),
+      // Not where its first record is: what lies before that, of a log with gaps, is covered as well.
+      firstOffset: from,
       nextOffset: chunk.nextOffset,
       count: out.row,
       offsets: out.offsets.subarray(0, out.row),

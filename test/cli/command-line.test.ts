@@ -85,8 +85,8 @@ describe('the command line', () => {
         ],
         [
           withFeatures(features.replace("key: ['sensor'],", "key: ['sensor'], knownAt: 'at',")),
-          'FS_NOT_YET',
-          ['knownAt'],
+          'FS_DEFINITION_INVALID',
+          ['knownAt', 'createTime'],
         ],
         [
           withFeatures(features.replace('export const plant', 'export const plant =')),

@@ -18,7 +18,7 @@ const redis = { kind: 'redis', address: '127.0.0.1:6379' }
 describe('a config with servers', () => {
   it('is as small as can be', () => {
     expect(parse({ log: kafka, online: redis })).toMatchObject({
-      log: { kind: 'kafka', brokers: ['127.0.0.1:9092'], topicPrefix: '', tls: false, knownAt: 'logAppendTime' },
+      log: { kind: 'kafka', brokers: ['127.0.0.1:9092'], topicPrefix: '', tls: false },
       online: { kind: 'redis', address: '127.0.0.1:6379', prefix: 'tidemark', shards: 64, historyMs: 3_600_000 },
     })
     expect(parse({ log: { fsync: 'never' }, online: { shards: 8 } })).toMatchObject({

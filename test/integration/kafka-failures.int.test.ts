@@ -21,9 +21,9 @@ describe('a Kafka log', () => {
   it('goes on after kill -9 of the broker, with every acknowledged record once', async () => {
     await using broker = await startKafka()
     const brokers = broker.addresses
-    await using log = await openKafkaLog({ brokers, random, knownAt: 'createTime', retryMs: 60_000 })
+    await using log = await openKafkaLog({ brokers, random, retryMs: 60_000 })
     const reader = log.reader()
-    await log.create('clicks', { partitions: 1 })
+    await log.create('clicks', { partitions: 1, knownAt: 'createTime' })
     const producerId = 2n ** 61n + 3n
     let written = 0
     const append = async (): Promise<void> => {
@@ -57,7 +57,7 @@ describe('a Kafka log', () => {
 
   it('notices that records were deleted, partitions added and the topic made again', async () => {
     await using broker = await startKafka()
-    const options = { brokers: broker.addresses, random, knownAt: 'createTime' as const }
+    const options = { brokers: broker.addresses, random }
     await using log = await openKafkaLog(options)
     const admin = kafkajsOf(settingsOf(options)).admin()
     await admin.connect()
@@ -79,7 +79,8 @@ describe('a Kafka log', () => {
       while ((await reader.describe('clicks'))?.length !== 3) await new Promise((resolve) => setTimeout(resolve, 20))
       await log.append('clicks', 2, recordsFrom(0, 7))
       expect(await readRecords(reader, 'clicks', 2, 0, 300)).toHaveLength(7)
-      expect(await codeOf(log.create('clicks', { partitions: 1 }))).toBe('FS_DEFINITION_INVALID')
+      await log.create('clicks', { partitions: 1 })
+      expect(await codeOf(log.create('clicks', { partitions: 4 }))).toBe('FS_DEFINITION_INVALID')
 
       const before = (await reader.describe('clicks'))?.[0] as PartitionInfo
       const position = { epoch: before.epochs[0]?.epoch ?? 0, next: offset(50) }

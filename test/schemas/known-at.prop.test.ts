@@ -2,6 +2,9 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { string, timestamp } from '../../core/definition/fields.ts'
 import { stream } from '../../core/definition/stream.ts'
+import type { StreamDefinition } from '../../core/definition/types.ts'
+import type { DeadRecord } from '../../core/event/batch.ts'
+import { knownAtsOf } from '../../core/asof/known-at.ts'
 import { offset, offsetZero, type Offset } from '../../core/event/position.ts'
 import { lawfulTraits, type EventLog } from '../../core/ports/event-log.ts'
 import { compileEncoder, streamSchema } from '../../schemas/avro/index.ts'
@@ -12,6 +15,7 @@ const taps = stream('taps', { fields: { at: timestamp(), who: string() }, eventT
 const schema = streamSchema('taps', taps.fields)
 const good = compileEncoder(schema).encode({ at: 5, who: 'a' })
 const bad = Uint8Array.of(9, 9)
+const payloadOf = ({ isDead }: Written): Uint8Array => (isDead ? bad : good)
 
 interface Written {
   readonly timestampMs: number
@@ -23,7 +27,7 @@ function logOf(batches: readonly (readonly Written[])[], start: number) {
   let next = 0
   const all = batches.map((records) => {
     const bytes = encodeBatch(
-      records.map(({ timestampMs, isDead }) => ({ key: null, value: isDead ? bad : good, timestampMs })),
+      records.map((record) => ({ key: null, value: payloadOf(record), timestampMs: record.timestampMs })),
       { baseOffset: next },
     )
     const from = next
@@ -50,7 +54,7 @@ function logOf(batches: readonly (readonly Written[])[], start: number) {
   return { log, end: next, fetchedOf: () => fetched }
 }
 
-const batches = fc.array(
+const batches: fc.Arbitrary<Written[][]> = fc.array(
   fc.array(fc.record({ timestampMs: fc.integer({ min: -5, max: 30 }), isDead: fc.boolean() }), {
     minLength: 1,
     maxLength: 6,
@@ -62,16 +66,23 @@ const batches = fc.array(
 const runningMaxima = (records: readonly Written[], start: number): number[] =>
   records.map((_, at) => Math.max(...records.slice(start, at + 1).map(({ timestampMs }) => timestampMs)))
 
-async function readFrom(log: EventLog, from: number, learned: readonly (readonly [number, number])[] = []) {
-  const reader = new StreamReader({ log, stream: taps, schemas: () => schema })
+async function readFrom(
+  log: EventLog,
+  from: number,
+  learned: readonly (readonly [number, number])[] = [],
+  of: StreamDefinition = taps,
+) {
+  const reader = new StreamReader({ log, stream: of, schemas: () => schema })
   for (const [next, knownAtMs] of learned) reader.learnKnownAt(0, next, knownAtMs)
   await reader.refresh()
   const found = new Map<number, number>()
+  const dead: DeadRecord[] = []
   for (let at = offset(from); ;) {
     const batch = await reader.read(0, at, 1_000)
-    if (batch === null) return { found, reader }
+    if (batch === null) return { found, dead, reader }
     for (let row = 0; row < batch.count; row++) found.set(batch.offsets[row] as number, batch.knownAts[row] as number)
     for (const { offset: place, knownAt } of batch.dead) found.set(place, knownAt)
+    dead.push(...batch.dead)
     at = batch.nextOffset
   }
 }
@@ -109,4 +120,60 @@ describe('knownAt of a log that does not raise it', () => {
       }),
     )
   })
+
+  it('of records that jump is that of those before, and they are dead letters, wherever a reader begins', async () => {
+    let jumped = 0
+    const jump = fc.integer({ min: 1, max: 25 })
+    const timestamps = fc.constantFrom<'given' | 'raised'>('given', 'raised')
+    await fc.assert(
+      fc.asyncProperty(batches, fc.nat(), fc.nat(), jump, timestamps, async (written, cut, begin, maxJumpMs, trait) => {
+        // A log that raises has them in order already; what jumps there is found as well.
+        if (trait === 'raised') raiseAll(written)
+        const records = written.flat()
+        const start = cut % records.length
+        const from = start + (begin % (records.length - start))
+        const { log } = logOf(written, start)
+        const times = records.slice(start).map(({ timestampMs }) => timestampMs)
+        const plain = [...records.slice(0, start).map(() => null), ...knownAtsOf(times, maxJumpMs)]
+        const of = stream('taps', { fields: taps.fields, eventTime: 'at', maxKnownAtJump: maxJumpMs })
+        const { found, dead } = await readFrom({ ...log, traits: { ...lawfulTraits, timestamps: trait } }, from, [], of)
+        expect([...found].sort(([a], [b]) => a - b)).toEqual(
+          plain.map((known, at) => [at, known?.knownAtMs]).slice(from),
+        )
+        const refused = records.flatMap((record, at) =>
+          at >= from && (record.isDead || plain[at]?.isRefused === true)
+            ? [[at, record.isDead ? 'FS_DEAD_UNDECODABLE' : 'FS_DEAD_KNOWN_AT', payloadOf(record)]]
+            : [],
+        )
+        expect(dead.map((record) => [record.offset, record.code, record.payload])).toEqual(refused)
+        jumped += plain.filter((known) => known?.isRefused).length
+      }),
+    )
+    expect(jumped).toBeGreaterThan(50)
+  })
+
+  it('goes on from a stored position behind a jump without looking for it', async () => {
+    const at = (timestampMs: number): Written => ({ timestampMs, isDead: false })
+    const { log, fetchedOf } = logOf([[at(10), at(95)], [at(12)], [at(70), at(62)]], 0)
+    const of = stream('taps', { fields: taps.fields, eventTime: 'at', maxKnownAtJump: 50 })
+    const { found, dead } = await readFrom(log, 2, [[2, 10]], of)
+    expect([...found]).toEqual([
+      [2, 12],
+      [4, 62],
+      [3, 12],
+    ])
+    expect(dead).toMatchObject([
+      { offset: 3, knownAt: 12, reason: 'known at 70, 58 ms beyond all before it: more than maxKnownAtJump of 50ms' },
+    ])
+    expect(fetchedOf()).toBe(3)
+  })
 })
+
+function raiseAll(written: Written[][]): void {
+  let newestMs = Number.NEGATIVE_INFINITY
+  for (const batch of written)
+    for (const [index, record] of batch.entries()) {
+      newestMs = Math.max(newestMs, record.timestampMs)
+      batch[index] = { ...record, timestampMs: newestMs }
+    }
+}

@@ -103,6 +103,27 @@ describe('the history of a view', () => {
     )
   })
 
+  it('partitions that are added, also out of turn, are read like the others', async () => {
+    const log = await openLog()
+    const write = writer(log, 13)
+    let partitions = 1
+    const growing: MemoryLog = Object.assign(Object.create(log) as MemoryLog, {
+      describe: async (name: string) => (await log.describe(name))?.slice(0, partitions) ?? null,
+    })
+    const store = openMemoryFeatureHistoryStore()
+    const projection = await open(growing, store)
+    await write(40, 0)
+    await follow(projection)
+    expect((await store.position('by_card'))?.partitions).toHaveLength(1)
+    partitions = 3
+    await write(40, 2)
+    await follow(projection)
+    expect((await store.position('by_card'))?.partitions.map(({ next }) => next)).toEqual([40, 0, 40])
+    await write(40, 1)
+    await follow(await open(growing, store))
+    expect(store.rows('by_card')).toEqual(await rebuilt(log))
+  })
+
   it('a partition without records, or without new ones, holds up nobody', async () => {
     const log = await openLog()
     const write = writer(log, 9)

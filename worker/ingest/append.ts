@@ -17,7 +17,7 @@ import type { Clock } from '../../core/ports/environment.ts'
 import type { EventLog, LogRecord } from '../../core/ports/event-log.ts'
 import { parseInstant } from '../../core/time/time.ts'
 import { compileEncoder, streamSchema, type AvroSchema } from '../../schemas/avro/index.ts'
-import { checkKeepsKnownAt } from './known-at.ts'
+import { checkKeepsKnownAt, JumpGuard } from './known-at.ts'
 import { recordKey, recordPartition } from './stream-writer.ts'
 
 export interface AppendOptions {
@@ -53,6 +53,7 @@ export async function appendLines(options: AppendOptions): Promise<AppendReport>
   const schema = streamSchema(stream.name, fieldsWritten(stream))
   await options.putSchema(stream.name, schema)
   const encoder = compileEncoder(schema)
+  const guard = new JumpGuard(log, stream)
   const ends = new Map<number, PartitionPosition>()
   let pending = new Map<number, LogRecord[]>()
   let pendingLines = 0
@@ -85,7 +86,8 @@ export async function appendLines(options: AppendOptions): Promise<AppendReport>
     if (text.trim() === '') continue
     try {
       const event = parseEvent(stream, text, clock.nowMs())
-      if (event.isKnownAtGiven) checkKeepsKnownAt(log, '_knownAt is given')
+      if (event.isKnownAtGiven) checkKeepsKnownAt(log, stream, '_knownAt is given')
+      if (!guard.isOpen) await guard.check(event.partition, event.knownAtMs)
       const records = pending.get(event.partition) ?? []
       pending.set(event.partition, records)
       records.push({ key: event.key, value: encoder.encode(event.fields), timestampMs: event.knownAtMs })

@@ -14,7 +14,7 @@ import type { Column, FieldType, ScalarType } from '../../core/event/types.ts'
 import { compileExpression } from '../../core/expression/compile.ts'
 import type { EventLog, LogRecord } from '../../core/ports/event-log.ts'
 import { compileEncoder, lowHalf, streamSchema, type AvroSchema } from '../../schemas/avro/index.ts'
-import { checkKeepsKnownAt } from './known-at.ts'
+import { checkKeepsKnownAt, JumpGuard } from './known-at.ts'
 import { recordKeyOrNull, recordPartition } from './stream-writer.ts'
 
 export interface ImportOptions {
@@ -53,10 +53,13 @@ const accepted: Readonly<Record<ScalarType, readonly ScalarType[]>> = {
   decimal: ['decimal', 'int32', 'int64'],
 }
 
-/** Errors: FS_FILE_INVALID when a column is missing or of a type that no value of which could fit. */
+/**
+ * Errors: FS_FILE_INVALID when a column is missing or of a type that no value of which could fit; FS_KNOWN_AT_REFUSED where
+ * the log has times of its own; FS_DEAD_KNOWN_AT where rows lie further apart than `maxKnownAtJump`, in a log that raises.
+ */
 export async function importTable(options: ImportOptions): Promise<ImportReport> {
   const { log, stream, table } = options
-  checkKeepsKnownAt(log, 'rows of a file are known at times of their own')
+  checkKeepsKnownAt(log, stream, 'rows of a file are known at times of their own')
   const columns = fileColumns(stream, table)
   const fields = Object.fromEntries(
     Object.entries(columns).map(([name, column]): [string, FieldType] => [name, writtenType(stream, name, column)]),
@@ -68,6 +71,7 @@ export async function importTable(options: ImportOptions): Promise<ImportReport>
   const encoder = compileEncoder(schema)
   const keyOf = keyFunction(stream, columns)
   const producerId = producerIdOf(options)
+  const guard = new JumpGuard(log, stream)
 
   const partitions = Array.from({ length: stream.partitions }, () => ({
     skip: 0,
@@ -105,6 +109,7 @@ export async function importTable(options: ImportOptions): Promise<ImportReport>
         partition.skip--
         continue
       }
+      if (!guard.isOpen) await guard.check(index, knownAts[row] as number)
       const value = encoder.encodeRow(columns, row)
       partition.records.push({ key, value, timestampMs: knownAts[row] as number })
       partition.bytes += value.length + 32

@@ -85,8 +85,25 @@ describe('streams', () => {
     expect(make({ changelog: true, primaryKey: ['who'], key: ['n'] })()).toMatchObject({ key: ['n'] })
     expect(Object.keys(make({})())).toEqual(Object.keys(events))
   })
-  test.each(['knownAt', 'maxKnownAtJump'])('%s: not yet', (option) => {
-    expect(make({ [option]: 'n' })).toThrow(error('FS_NOT_YET', new RegExp(`stream s: ${option} is not built yet`)))
+  test.each([
+    [
+      'a knownAt that is a field',
+      { knownAt: 'at' },
+      /knownAt is "at": 'logAppendTime' \(the default\) or 'createTime'/,
+    ],
+    ['a maxKnownAtJump of nothing', { maxKnownAtJump: 0 }, /maxKnownAtJump is 0: a number of milliseconds, 1 or more/],
+    ['half a maxKnownAtJump', { maxKnownAtJump: 1.5 }, /maxKnownAtJump is 1.5/],
+    ['an endless maxKnownAtJump', { maxKnownAtJump: Infinity }, /maxKnownAtJump is Infinity/],
+    ['a maxKnownAtJump in words', { maxKnownAtJump: '1h' }, /maxKnownAtJump is 1h/],
+  ])('%s', (_, options, message) => {
+    expect(make(options)).toThrow(error('FS_DEFINITION_INVALID', message))
+  })
+  test('records bear the time of the log, unless it is said', () => {
+    expect(make({ knownAt: 'createTime', maxKnownAtJump: 5 })()).toMatchObject({
+      knownAt: 'createTime',
+      maxKnownAtJumpMs: 5,
+    })
+    expect(make({ knownAt: 'logAppendTime' })()).toEqual(make({})())
   })
   test('decimals have 1 to 18 digits, none to all of them behind the point', () => {
     expect(tidemark.decimal(18, 2)).toEqual({ type: 'decimal', precision: 18, scale: 2 })

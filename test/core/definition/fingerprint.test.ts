@@ -90,6 +90,7 @@ const same: [string, Variant][] = [
   ['a field that it does not read', { fields: { y: int64(), z: nullable(bool()), w: string() } }],
   ['the name of the entity', { entityName: 'person' }],
   ['where the records lie', { streamKey: ['where'], partitions: 7 }],
+  ['the time of the log said aloud', { corrections: { knownAt: 'logAppendTime' } }],
   ['a default said aloud', { feature: ({ x }) => mean(x).over(3_600_000, { resolution: 'exact', endsBefore: 0 }) }],
 ]
 const zoned = tumbling(86_400_000, { take: 'current', zone: 'Asia/Tokyo' })
@@ -128,6 +129,9 @@ const different: [string, Variant][] = [
   ['sessions', { feature: ({ x }) => mean(x).over(session(5)) }],
   ['another gap', { feature: ({ x }) => mean(x).over(session(6)) }],
   ['no window', { feature: ({ x }) => mean(x) }],
+  ['whose time records bear', { corrections: { knownAt: 'createTime' } }],
+  ['how far they may jump', { corrections: { maxKnownAtJump: 5 } }],
+  ['or further', { corrections: { maxKnownAtJump: 6 } }],
   ['the ttl', { options: { ttl: 86_400_001 } }],
   ['no ttl', { options: { ttl: undefined } }],
   ['the lateness', { options: { lateness: 0 } }],

@@ -109,6 +109,26 @@ built from the log: view origin_delays
 `)
 })
 
+test('whose time records bear, and how far they may jump, is a change of the views of a stream', () => {
+  const given = { ...flights, knownAt: 'createTime' as const, maxKnownAtJumpMs: 36 * 3_600_000 }
+  const before = { ...given, maxKnownAtJumpMs: 1_500 }
+  const planned = (from: typeof flights) =>
+    text(planText(buildCatalog([given, origin, originDelays]), apply(buildCatalog([from, origin, originDelays]))))
+  expect(planned(before)).toContain(`
+    ~ maxKnownAtJump  1500ms -> 36h
+~ view origin_delays: version 1 -> 2
+    ~ maxKnownAtJump  1500ms -> 36h
+built from the log: view origin_delays
+`)
+  expect(planned(flights)).toContain(`
+    + knownAt         createTime
+    + maxKnownAtJump  36h
+~ view origin_delays: version 1 -> 2
+    ~ knownAt         none -> createTime
+    ~ maxKnownAtJump  none -> 36h
+`)
+})
+
 test('a description changes no value, so nothing is built and the version stays', () => {
   const described = catalogWith(
     { ...originDelays, description: 'Departures' },
