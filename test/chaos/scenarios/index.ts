@@ -19,3 +19,9 @@ export const scenariosOf = ({ kills }: ScenarioOptions): readonly Scenario[] => 
   rebalanceStorms(Math.ceil(kills / 50)),
   naive(Math.ceil(kills * 0.6)),
 ]
+
+/** What every run of the tests has time for. */
+export const shortScenariosOf = ({ kills }: ScenarioOptions): readonly Scenario[] => [
+  randomKills(kills),
+  killsAtSteps({ atOnce: 6 }),
+]
