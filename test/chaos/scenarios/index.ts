@@ -12,12 +12,12 @@ export interface ScenarioOptions {
 
 /** All that `npm run chaos` runs, in this order. */
 export const scenariosOf = ({ kills }: ScenarioOptions): readonly Scenario[] => [
-  randomKills(Math.ceil(kills * 0.6)),
+  randomKills(Math.ceil(kills * 0.65)),
   killsOfBoth(Math.ceil(kills * 0.1)),
   killsAtSteps({ atOnce: 1, rounds: Math.ceil(kills / 100) }),
   zombies(Math.ceil(kills / 20)),
   rebalanceStorms(Math.ceil(kills / 50)),
-  naive(Math.ceil(kills * 0.6)),
+  naive(Math.ceil(kills * 0.65)),
 ]
 
 /** What every run of the tests has time for. */
