@@ -7,8 +7,8 @@ import type { WorkerProcess } from '../worker-process.ts'
 /** Of so many kills in quick succession the last one's recovery is measured. */
 const burst = 5
 
-/** About 900 records a second: a plain consumer has work to be killed at. */
-export const paymentsPerTick = 40
+/** About 450 records a second: a plain consumer has work to be killed at. */
+export const paymentsPerTick = 20
 
 /** kill -9 of one of two workers, at any moment: also while they recover from the last one. */
 export const randomKills = (kills: number): Scenario => ({
