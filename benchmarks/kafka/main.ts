@@ -1,0 +1,22 @@
+/** The suite `kafka`: a broker, Redis and our processes on the same machine. See README.md. */
+import { makeDataset } from '../engine/dataset.ts'
+import { exposeCollector, type Suite } from '../harness.ts'
+import { KafkaBench } from './context.ts'
+import { benchFetch } from './fetch.ts'
+import { benchToRedis, fillWith } from './to-redis.ts'
+
+const small = { records: 500_000, events: 500_000, entities: 50_000 }
+const full = { records: 3_000_000, events: 3_000_000, entities: 50_000 }
+
+export const kafkaSuite: Suite = async (options) => {
+  exposeCollector()
+  const sizes = options.full ? full : small
+  await using bench = await KafkaBench.open()
+  const only = process.env['KB']
+  if (only === 'fetch') return await benchFetch(options, bench, sizes.records)
+  await benchFetch(options, bench, sizes.records)
+  const project = await bench.project({ name: 'cards', knownAt: 'createTime' })
+  const dataset = makeDataset({ name: 'kafka', events: sizes.events, entities: sizes.entities })
+  await fillWith(bench, project, dataset)
+  await benchToRedis(options, bench, project, dataset)
+}
