@@ -141,6 +141,14 @@ export async function fillTopic(brokers: readonly string[], topic: string, batch
   await Promise.all(Array.from({ length: depth }, loop))
 }
 
+/** Where the events of a project are. */
+export const topicOf = ({ config }: Project): string =>
+  `${config.log.kind === 'kafka' ? config.log.topicPrefix : ''}cards`
+
+/** The dataset's batches, round the partitions. */
+export const fillWith = (on: KafkaBench, project: Project, dataset: Dataset): Promise<void> =>
+  fillTopic(on.brokers, topicOf(project), [...batchesOf(dataset.log)])
+
 /** The batches of a log, one by one, each at offset 0, as a producer sends them: the checksum does not cover that. */
 export function* batchesOf({ bytes }: Pick<Dataset['log'], 'bytes'>): Generator<Uint8Array> {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)

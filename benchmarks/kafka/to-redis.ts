@@ -10,7 +10,7 @@ import { expectedOf, sampledCards } from '../engine/expected.ts'
 import { ensure, interleaved, median, rate, type BenchOptions, type Cost, type Reading } from '../harness.ts'
 import { RawFetch } from '../limits/kafka-fetch.ts'
 import { BareIngest } from '../limits/engine.ts'
-import { batchesOf, costsSince, ensureRows, fillTopic, type Costs, type KafkaBench } from './context.ts'
+import { costsSince, ensureRows, topicOf, type Costs, type KafkaBench } from './context.ts'
 import { partitions } from './features.ts'
 
 const bench = 'kafka/to-redis'
@@ -31,7 +31,7 @@ export async function benchToRedis(
 ): Promise<void> {
   const expected = expectedOf(mainCatalog, dataset, sampledCards(dataset))
   const rounds: Round[] = []
-  const topic = `${topicPrefixOf(project)}cards`
+  const topic = topicOf(project)
   const bare = new BareIngest(dataset.perEntity.length, 8 + (1.6 * dataset.events) / dataset.perEntity.length + 40)
   const raw = await RawFetch.open(on.brokers, topic, partitions)
   try {
@@ -56,13 +56,6 @@ export async function benchToRedis(
   }
   noteRounds(options, dataset, rounds)
 }
-
-export const topicPrefixOf = ({ config }: Project): string =>
-  config.log.kind === 'kafka' ? config.log.topicPrefix : ''
-
-/** The dataset's batches, round the partitions. */
-export const fillWith = (on: KafkaBench, project: Project, dataset: Dataset): Promise<void> =>
-  fillTopic(on.brokers, `${topicPrefixOf(project)}cards`, [...batchesOf(dataset.log)])
 
 /**
  * `tidemark worker --once`. It stands still after its first reads, so that starting it is not counted, and ends when all
