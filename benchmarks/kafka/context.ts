@@ -167,15 +167,17 @@ export const withPeer = (options: BenchOptions, peer: string, valueOf: () => num
   emit: (line) => options.emit({ ...line, peer, peerValue: rounded(valueOf()) }),
 })
 
-/** Sampled cards with all features against the naive twin, and the count of events of every card. */
+/** Sampled cards with all features against the naive twin; where `all`, the count of events of every card. */
 export async function ensureRows(
   what: string,
   project: Project,
   dataset: Dataset,
   expected: readonly Expected[],
+  all: boolean,
 ): Promise<void> {
   await using store = await openOnline(project, 'read')
   await ensureStored({ bench: what, expected }, store)
+  if (!all) return
   const numbers = new Map(dataset.perEntity.entries().map(([card]) => [cardText(card), card]))
   const asOf = { asOfMs: endMs, knownAsOfMs: Number.POSITIVE_INFINITY }
   const countOf = rowFinisher(mainCatalog, 'count_7d')

@@ -5,6 +5,7 @@ import { fillWith, KafkaBench } from './context.ts'
 import { benchFetch } from './fetch.ts'
 import { benchFreshness } from './freshness.ts'
 import { benchToRedis } from './to-redis.ts'
+import { benchTwoWorkers } from './two-workers.ts'
 
 const small = { records: 500_000, events: 500_000, entities: 50_000 }
 const full = { records: 3_000_000, events: 3_000_000, entities: 50_000 }
@@ -20,9 +21,10 @@ export const kafkaSuite: Suite = async (options) => {
   }
   if (only === 'fresh') return await fresh()
   if (only === 'fetch') return await benchFetch(options, bench, sizes.records)
-  await benchFetch(options, bench, sizes.records)
+  if (only !== 'two') await benchFetch(options, bench, sizes.records)
   const project = await bench.project({ name: 'cards', knownAt: 'createTime' })
   const dataset = makeDataset({ name: 'kafka', events: sizes.events, entities: sizes.entities })
   await fillWith(bench, project, dataset)
-  await benchToRedis(options, bench, project, dataset)
+  if (only !== 'two') await benchToRedis(options, bench, project, dataset)
+  await benchTwoWorkers(options, bench, project, dataset)
 }

@@ -7,7 +7,7 @@ import { makeDataFolder, type Project } from '../../cli/project.ts'
 import { mainCatalog } from '../engine/cards.ts'
 import { batchRecords, type Dataset } from '../engine/dataset.ts'
 import { expectedOf, sampledCards } from '../engine/expected.ts'
-import { ensure, interleaved, median, rate, type BenchOptions, type Cost, type Reading } from '../harness.ts'
+import { ensure, interleaved, median, rate, type BenchOptions } from '../harness.ts'
 import { RawFetch } from '../limits/kafka-fetch.ts'
 import { BareIngest } from '../limits/engine.ts'
 import { costsSince, ensureRows, topicOf, type Costs, type KafkaBench } from './context.ts'
@@ -22,7 +22,6 @@ interface Round {
   readonly commands: number
 }
 
-/** Returns events a second, for the line of two workers. */
 export async function benchToRedis(
   options: BenchOptions,
   on: KafkaBench,
@@ -41,7 +40,7 @@ export async function benchToRedis(
         await on.client.flushall()
         const round = await oneWorker(on, project, dataset.events)
         rounds.push(round)
-        await ensureRows(bench, project, dataset, expected)
+        await ensureRows(bench, project, dataset, expected, rounds.length === options.rounds)
         return [rate(bench, 'events/s', dataset.events, { seconds: round.seconds, cpuSeconds: round.costs.worker })]
       },
       async () => {
