@@ -47,7 +47,7 @@ export async function benchFreshness(
   sizes: FreshnessSizes,
 ): Promise<void> {
   makeDataFolder(project)
-  await using _lock = await FileLock.acquire(project.paths.workerLock, 'kafka/freshness')
+  await using _lock = FileLock.acquire(project.paths.workerLock, 'kafka/freshness')
   const pids: Record<string, number> = { broker: on.brokerPid, Redis: on.redisPid }
   const worker = startChild(project, ['worker'], () => {})
   pids['worker'] = worker.pid ?? 0
@@ -216,7 +216,11 @@ class Load {
   }
 
   async #read(cards: readonly number[]): Promise<readonly number[]> {
-    const reply = await this.#client.getFeatures({ features: [feature], entities: { card: cards.map(cardText) }, request: {} })
+    const reply = await this.#client.getFeatures({
+      features: [feature],
+      entities: { card: cards.map(cardText) },
+      request: {},
+    })
     const [column] = reply.columns
     ensure(column !== undefined && column.values.type !== 'list', 'the reply has no count')
     const { values } = column.values
@@ -254,7 +258,12 @@ class Load {
     })
     const batch = encodeBatch(records, { baseOffset: 0 })
     const partition = this.#batch++ % partitions
-    const { code } = await this.#connection.request(produce, { topic: this.#topic, partition, batch, timeoutMs: 30_000 })
+    const { code } = await this.#connection.request(produce, {
+      topic: this.#topic,
+      partition,
+      batch,
+      timeoutMs: 30_000,
+    })
     ensure(code === 0, `${this.#topic}/${partition} takes no batch: code ${code}`)
   }
 }

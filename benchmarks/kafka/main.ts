@@ -17,7 +17,13 @@ export const kafkaSuite: Suite = async (options) => {
   const only = process.env['KB']
   const fresh = async () => {
     const project = await bench.project({ name: 'fresh', knownAt: 'logAppendTime', flushMs: 10, pollMs: 5 })
-    await benchFreshness(options, bench, project, [10_000, 50_000], options.full ? { seconds: 10, warmSeconds: 5 } : { seconds: 2, warmSeconds: 2 })
+    await benchFreshness(
+      options,
+      bench,
+      project,
+      [10_000, 50_000],
+      options.full ? { seconds: 10, warmSeconds: 5 } : { seconds: 2, warmSeconds: 2 },
+    )
   }
   if (only === 'fresh') return await fresh()
   if (only === 'fetch') return await benchFetch(options, bench, sizes.records)

@@ -130,7 +130,8 @@ function noteRounds({ note }: BenchOptions, { events, entities }: Dataset, round
   const each = (of: (round: Round) => number): number => median(rounds.map(of))
   const million = (of: (costs: Costs) => number): string => each(({ costs }) => (of(costs) / events) * 1e6).toFixed(2)
   const seconds = each((round) => round.seconds)
-  const busy = (of: (costs: Costs) => number): string => `${Math.round((100 * each(({ costs }) => of(costs))) / seconds)} %`
+  const busy = (of: (costs: Costs) => number): string =>
+    `${Math.round((100 * each(({ costs }) => of(costs))) / seconds)} %`
   note(
     `${bench}: ${events} events of ${entities} cards in batches of ${batchRecords}: CPU-s per million: ` +
       `worker ${million(({ worker }) => worker)}, broker ${million(({ broker }) => broker)}, Redis ${million(({ redis }) => redis)}`,

@@ -70,7 +70,10 @@ async function run(on: KafkaBench, project: Project, events: number, count: 1 | 
 async function settled(workers: readonly SharingWorker[], each: number): Promise<void> {
   const until = performance.now() + settledMsMax
   while (workers.some(({ held }) => held !== each)) {
-    ensure(performance.now() < until, `${bench}: the workers hold ${workers.map(({ held }) => held).join(' and ')} shards`)
+    ensure(
+      performance.now() < until,
+      `${bench}: the workers hold ${workers.map(({ held }) => held).join(' and ')} shards`,
+    )
     await sleep(20)
   }
 }

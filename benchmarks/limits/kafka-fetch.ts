@@ -84,7 +84,8 @@ export class RawFetch {
     at += 4
     return Array.from({ length: partitions }, () => {
       const index = body.readInt32BE(at)
-      if (body.readInt16BE(at + 4) !== 0) throw new Error(`the limit is answered with error ${body.readInt16BE(at + 4)}`)
+      if (body.readInt16BE(at + 4) !== 0)
+        throw new Error(`the limit is answered with error ${body.readInt16BE(at + 4)}`)
       at += 30
       at += 4 + 16 * Math.max(0, body.readInt32BE(at)) + 4
       const from = at + 4
