@@ -221,8 +221,11 @@ export class FakeCluster implements AsyncDisposable {
     this.fetches.push({ node, partitions, waitMs, atMs: performance.now() })
     const isThere = (): boolean =>
       asked.some(({ topicId, partitions }) => {
-        const topic = [...this.topics.values()].find((each) => each.topicId === topicId)
-        return partitions.some(({ partition, offset }) => (topic?.partitions[partition]?.stable ?? 0) > offset)
+        const [name, topic] = [...this.topics].find(([, each]) => each.topicId === topicId) ?? ['', undefined]
+        return partitions.some(
+          ({ partition, offset }) =>
+            (topic?.partitions[partition]?.stable ?? 0) > offset || this.fetchCode(node, name, partition) !== 0,
+        )
       })
     const until = performance.now() + (minBytes > 0 ? waitMs : 0)
     while (performance.now() < until && !isThere()) await new Promise((resolve) => setTimeout(resolve, 1))
