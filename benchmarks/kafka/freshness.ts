@@ -19,10 +19,12 @@ import { cpuSecondsOf, ensure, median, quantile, rounded, type BenchOptions } fr
 import { topicOf, type KafkaBench } from './context.ts'
 import { partitions } from './features.ts'
 
-/** As often a batch is sent, to one partition after the other. */
-const sendMs = 2
-/** Every so many batches one has an event that is looked for. */
-const probeEvery = 2
+/** As often an event is made that is looked for. */
+const probeMs = 4
+/** Batches that are not acknowledged, at most; each goes to the next partition. */
+const depth = 4
+const batchMax = 5_000
+const produceTimeoutMs = 30_000
 /** The reader rests so long between an answer and the next question. */
 const askMs = 1
 /** Given: what the design asks of p99, milliseconds. */
@@ -63,6 +65,7 @@ export async function benchFreshness(
       const before = cpuOf(pids)
       const started = performance.now()
       const rounds: Float64Array[] = []
+      load.acknowledgedMs = []
       for (let round = 0; round < options.rounds; round++) rounds.push(await load.run(perSecond, sizes.seconds))
       const seconds = (performance.now() - started) / 1000
       const busy = Object.entries(cpuOf(pids)).map(
@@ -70,7 +73,11 @@ export async function benchFreshness(
       )
       await load.check(bench)
       emit(options, bench, rounds)
-      options.note(`${bench}: busy of a core: ${busy.join(', ')}`)
+      const acknowledged = Float64Array.from(load.acknowledgedMs).sort()
+      options.note(
+        `${bench}: busy of a core: ${busy.join(', ')}; a batch of ${Math.round((perSecond * seconds) / acknowledged.length)} ` +
+          `events is acknowledged after ${quantile(acknowledged, 0.5).toFixed(1)} ms, p99 ${quantile(acknowledged, 0.99).toFixed(1)} ms`,
+      )
     }
     load.close()
   } finally {
@@ -130,6 +137,8 @@ class Load {
   readonly #client: FeatureClient
   readonly #topic: string
   readonly #counts = new Int32Array(cardsOfLoad + cardsOfProbes)
+  /** How long the broker took for each batch, milliseconds. */
+  acknowledgedMs: number[] = []
   #probe = 0
   #batch = 0
   #drawn = 1
@@ -177,28 +186,36 @@ class Load {
     return Float64Array.from(latencies)
   }
 
+  /**
+   * What is due goes out as soon as fewer than `depth` requests are unanswered, all of it in one batch: slower brokers get
+   * larger batches, as from any producer. A probe's time begins when it is due, whatever waits before it.
+   */
   async #produce(perSecond: number, seconds: number, open: Map<number, Probe>): Promise<void> {
     const started = performance.now()
-    const size = Math.round((perSecond * sendMs) / 1000)
-    const batches = Math.round((seconds * 1000) / sendMs)
+    const events = Math.round(perSecond * seconds)
+    const perProbe = Math.round((perSecond * probeMs) / 1000)
     const underWay = new Set<Promise<void>>()
-    for (let sent = 0; sent < batches;) {
-      // Late after a pause of the machine: what is due is sent at once, so that the rate holds.
-      for (const due = Math.min(batches, (performance.now() - started) / sendMs); sent < due; sent++) {
-        const cards = Array.from({ length: size }, () => this.#draw())
-        if (sent % probeEvery === 0) {
-          const card = cardsOfLoad + (this.#probe++ % cardsOfProbes)
-          if (!open.has(card)) {
-            cards[0] = card
-            open.set(card, { card, count: (this.#counts[card] as number) + 1, sentMs: performance.now() })
-          }
+    for (let made = 0; made < events;) {
+      while (underWay.size >= depth) await Promise.race(underWay)
+      const due = Math.min(events, Math.floor(((performance.now() - started) / 1000) * perSecond))
+      const cards: number[] = []
+      for (; made < due && cards.length < batchMax; made++) {
+        const probe = cardsOfLoad + (this.#probe % cardsOfProbes)
+        if (made % perProbe > 0 || open.has(probe)) cards.push(this.#draw())
+        else {
+          this.#probe++
+          cards.push(probe)
+          const sentMs = started + (made / perSecond) * 1000
+          open.set(probe, { card: probe, count: (this.#counts[probe] as number) + 1, sentMs })
         }
+      }
+      if (cards.length > 0) {
         const sending = this.#send(cards)
           .catch((error: unknown) => void (this.#failure = error))
           .finally(() => underWay.delete(sending))
         underWay.add(sending)
       }
-      await sleep(1)
+      if (made >= due) await sleep(1)
     }
     await Promise.all(underWay)
   }
@@ -252,19 +269,21 @@ class Load {
   /** One batch to the next partition, each event with the time of now. */
   async #send(cards: readonly number[]): Promise<void> {
     const nowMs = Date.now()
+    const template = Buffer.from(this.#encoder.encode(eventOf(0, nowMs)))
+    const at = template.indexOf(cardText(0))
     const records = cards.map((card) => {
       this.#counts[card] = (this.#counts[card] as number) + 1
-      return { key: null, value: this.#encoder.encode(eventOf(card, nowMs)), timestampMs: nowMs }
+      const value = Buffer.from(template)
+      value.write(cardText(card), at, 'latin1')
+      return { key: null, value, timestampMs: nowMs }
     })
     const batch = encodeBatch(records, { baseOffset: 0 })
     const partition = this.#batch++ % partitions
-    const { code } = await this.#connection.request(produce, {
-      topic: this.#topic,
-      partition,
-      batch,
-      timeoutMs: 30_000,
-    })
+    const started = performance.now()
+    const request = { topic: this.#topic, partition, batch, timeoutMs: produceTimeoutMs }
+    const { code } = await this.#connection.request(produce, request)
     ensure(code === 0, `${this.#topic}/${partition} takes no batch: code ${code}`)
+    this.acknowledgedMs.push(performance.now() - started)
   }
 }
 
