@@ -38,6 +38,9 @@ export interface Line {
   /** Least and greatest value of the rounds. */
   readonly spread: readonly [number, number]
   readonly rounds: number
+  /** Another program that does the same, and its value. */
+  readonly peer?: string
+  readonly peerValue?: number
 }
 
 export interface BenchOptions {
@@ -188,7 +191,7 @@ export const sumOf = (...costs: readonly Cost[]): Cost => ({
 const ticksPerSecond = 100
 
 /** Processor seconds that a process has taken, 0 where the system does not tell (proc_pid_stat(5), fields 14 and 15). */
-function cpuSecondsOf(pid: number): number {
+export function cpuSecondsOf(pid: number): number {
   const stat = readText(`/proc/${pid}/stat`)
   // The name may hold spaces and brackets: fields are counted from its end.
   const fields = stat?.slice(stat.lastIndexOf(')') + 2).split(' ') ?? []

@@ -6,6 +6,7 @@ import { machine, textOf, WrongResult, type Line, type Suite } from './harness.t
 const suites: Readonly<Record<string, () => Promise<Suite>>> = {
   main: async () => (await import('./flow/main.ts')).mainSuite,
   engine: async () => (await import('./engine/main.ts')).engineSuite,
+  kafka: async () => (await import('./kafka/main.ts')).kafkaSuite,
   redis: async () => (await import('./redis/main.ts')).redisSuite,
 }
 

@@ -98,6 +98,11 @@ export class RunningKnownAt {
     )
   }
 
+  /** Whether `below` need not ask the log. */
+  knows(partition: number, from: Offset, start: Offset): boolean {
+    return from <= start || this.#marks.get(partition)?.some(({ next }) => next === from) === true
+  }
+
   /**
    * The maximum below a place, -Infinity at the start of the partition. Fetches from the log where it is not known: before
    * the chunk at the place is, since that one may be gone then. Errors: those of the log.

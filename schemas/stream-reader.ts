@@ -3,7 +3,7 @@ import { FeatureStoreError } from '../core/errors.ts'
 import type { EventBatch } from '../core/event/batch.ts'
 import { concatBatches, takeBelow } from '../core/event/batch-ops.ts'
 import { offset, type Offset, type PartitionPosition } from '../core/event/position.ts'
-import { lawfulTraits, type EventLog, type PartitionInfo } from '../core/ports/event-log.ts'
+import { lawfulTraits, type EventLog, type LogChunk, type PartitionInfo } from '../core/ports/event-log.ts'
 import { RunningKnownAt } from './known-at.ts'
 import { createStreamDecoder, type AvroSchema, type StreamDecoder } from './avro/index.ts'
 
@@ -48,6 +48,8 @@ export class StreamReader {
   readonly #tableBytesMax: number
   #decoder: StreamDecoder
   #partitions: readonly PartitionInfo[] = []
+  /** What was asked for by `ask` and not read yet, by partition. */
+  readonly #asked = new Map<number, { readonly from: Offset; readonly chunk: Promise<LogChunk> }>()
 
   constructor({ log, stream, schemas, projection, tableBytesMax, reuse }: StreamReaderOptions) {
     this.stream = stream
@@ -93,11 +95,49 @@ export class StreamReader {
     this.#knownAt?.learn(partition, next, knownAtMs)
   }
 
+  /** Where the log ended when it was last looked at, by partition. */
+  get partitions(): readonly PartitionInfo[] {
+    return this.#partitions
+  }
+
+  /** Says that `read` of the same place comes soon, so that the log is asked for several partitions at once. */
+  ask(partition: number, from: Offset, bytes: number): void {
+    const fetch = (): Promise<LogChunk> => this.#log.fetch(this.stream.name, partition, from, bytes)
+    const before = this.#asked.get(partition)
+    const chunk = before === undefined ? fetch() : before.chunk.then(fetch, fetch)
+    // Whoever reads meets the failure.
+    chunk.catch(() => {})
+    this.#asked.set(partition, { from, chunk })
+  }
+
+  /** As `awaitMore` of the log; null where it cannot wait. */
+  awaitMore(from: readonly Offset[], ms: number): Promise<void> | null {
+    return this.#log.awaitMore?.(this.stream.name, from, ms) ?? null
+  }
+
+  async #fetch(partition: number, from: Offset, bytes: number): Promise<LogChunk> {
+    const asked = this.#asked.get(partition)
+    if (asked?.from !== from) await this.#forgo(partition)
+    this.#asked.delete(partition)
+    return asked?.from === from ? asked.chunk : this.#log.fetch(this.stream.name, partition, from, bytes)
+  }
+
+  /** One fetch at a time of a partition: what was asked for is good until the next one. */
+  async #forgo(partition: number): Promise<void> {
+    await this.#asked.get(partition)?.chunk.catch(() => {})
+    this.#asked.delete(partition)
+  }
+
+  async #newestKnownBelow(partition: number, from: Offset): Promise<number | undefined> {
+    const start = this.#partitions[partition]?.start ?? offset(0)
+    if (this.#knownAt?.knows(partition, from, start) === false) await this.#forgo(partition)
+    return this.#knownAt?.below(partition, from, start)
+  }
+
   /** The records from `from` on, about `bytes` of them; null at the end of the log. */
   async read(partition: number, from: Offset, bytes: number): Promise<EventBatch | null> {
-    const start = this.#partitions[partition]?.start ?? offset(0)
-    const newestMs = await this.#knownAt?.below(partition, from, start)
-    const chunk = await this.#log.fetch(this.stream.name, partition, from, bytes)
+    const newestMs = await this.#newestKnownBelow(partition, from)
+    const chunk = await this.#fetch(partition, from, bytes)
     if (chunk.nextOffset === from) return null
     if (this.#decoder.tableBytes > this.#tableBytesMax) this.#decoder = this.#newDecoder()
     const epoch = this.#epochOf(partition, chunk.nextOffset)

@@ -1,6 +1,7 @@
 import { fieldsApplied, streamOf } from '../core/definition/catalog.ts'
 import { FeatureStoreError, notYet } from '../core/errors.ts'
 import { offset } from '../core/event/position.ts'
+import { lawfulTraits, type PartitionInfo } from '../core/ports/event-log.ts'
 import type { OnlineStore } from '../core/ports/online-store.ts'
 import type { ShardOwnership } from '../core/ports/shard-ownership.ts'
 import { readerOf, StreamReader } from '../schemas/stream-reader.ts'
@@ -13,6 +14,13 @@ import { ShardKeeper } from './shard-keeper.ts'
 
 /** Small reads, so that partitions advance together. */
 const readBytes = 256 * 1024
+/**
+ * How long it holds what a log said of its partitions, where none begins a new epoch while it lives: partitions that are
+ * added are met as late, and progress is told by ends as old. Elsewhere each round asks.
+ */
+const describedMs = 1_000
+/** How long the end is waited at, where the log tells when it moves. */
+const awaitMs = 500
 
 /**
  * Runs the online projection for the shards that are ours, as they come and go. `caughtUp` is called when the end of the
@@ -39,6 +47,11 @@ class OnlineRun {
   readonly #projection: OnlineProjection
   readonly #streams: readonly StreamReader[]
   readonly #pacer: FlushPacer
+  /** Epochs of the log stay as they are. */
+  readonly #epochsStay: boolean
+  /** When the partitions of each stream were last asked for. */
+  readonly #describedMs = new Map<StreamReader, number>()
+  #nap: Promise<void> | null = null
   readonly #stops: number[]
   readonly #flushOutage: Outage
   readonly #applyOutage: Outage
@@ -60,6 +73,7 @@ class OnlineRun {
       return new StreamReader({ log, schemas, stream, projection, tableBytesMax, reuse: true })
     })
     this.#pacer = new FlushPacer(clock, settings.flushMs)
+    this.#epochsStay = (log.traits ?? lawfulTraits).epochs === 'drawn'
     this.#stops = [...(options.stops ?? [])]
     this.#flushOutage = new Outage(clock, logger, 'flush')
     this.#applyOutage = new Outage(clock, logger, 'rows')
@@ -96,9 +110,34 @@ class OnlineRun {
     if (!isIdle) return false
     const isDone = await this.#isDone()
     if (isDone) caughtUp()
-    if (!isDone || this.#options.until === 'aborted')
-      await this.#pause(isDone ? pollMs : Math.max(pollMs, this.#waitMs))
+    if (!isDone) await this.#pause(Math.max(pollMs, this.#waitMs))
+    else if (this.#options.until === 'aborted') await this.#awaitMore()
     return isDone
+  }
+
+  /** Until the end of the log moves, as far as the log can tell; else a while. */
+  async #awaitMore(): Promise<void> {
+    const waits = this.#streams.map((reader) => {
+      const { name } = reader.stream
+      const next = reader.partitions.map((_, partition) => offset(this.#projection.next(name, partition)))
+      return reader.awaitMore(next, awaitMs)
+    })
+    const told = waits.filter((wait) => wait !== null)
+    if (told.length < waits.length) return this.#pause(this.#options.settings.pollMs)
+    // One timer, not one for each event that ends the wait.
+    this.#nap ??= this.#options.sleep(awaitMs).finally(() => (this.#nap = null))
+    await Promise.race([this.#nap, this.keeper.told, ...told])
+  }
+
+  /** As they stand; where epochs stay, as they stood a moment ago. */
+  async #partitionsOf(reader: StreamReader): Promise<readonly PartitionInfo[]> {
+    if (!this.#epochsStay) return reader.refresh()
+    const nowMs = this.#options.clock.nowMs()
+    const sinceMs = this.#describedMs.get(reader)
+    if (sinceMs !== undefined && nowMs - sinceMs < describedMs) return reader.partitions
+    const partitions = await reader.refresh()
+    this.#describedMs.set(reader, nowMs)
+    return partitions
   }
 
   /** The ownership's word, and what became of the last flush. New shards go on only where the log goes on. */
@@ -123,9 +162,14 @@ class OnlineRun {
     let read = 0
     for (const reader of this.#streams) {
       const { name } = reader.stream
-      const partitions = await reader.refresh()
+      const partitions = await this.#partitionsOf(reader)
+      partitions.forEach(({ epochs }, partition) => {
+        this.#projection.begin(name, partition, epochs.at(-1)?.epoch ?? 0)
+        const [from] = this.#projection.reads(name, partition)
+        // All of them together: to a log elsewhere that is one request instead of one after the other.
+        if (from !== undefined) reader.ask(partition, offset(from), readBytes)
+      })
       for (let partition = 0; partition < partitions.length; partition++) {
-        this.#projection.begin(name, partition, partitions[partition]?.epochs.at(-1)?.epoch ?? 0)
         for (const from of this.#projection.reads(name, partition)) {
           const batch = await reader.read(partition, offset(from), readBytes)
           // While the log answered, the shards that were to go on here may have been lost: its records follow nothing then.
@@ -181,10 +225,17 @@ class OnlineRun {
 
   async #report(): Promise<void> {
     const { applied } = this.#projection
-    this.#options.onProgress?.({ projection: 'online', applied, total: await logTotal(this.#streams) })
+    if (this.#options.onProgress !== undefined)
+      this.#options.onProgress({ projection: 'online', applied, total: Math.max(applied, await this.#total()) })
     if (!this.#isStopped || this.#projection.changed) return
     this.#stops.shift()
     await this.#options.onStop?.(applied)
+  }
+
+  async #total(): Promise<number> {
+    let total = 0
+    for (const reader of this.#streams) for (const { end } of await this.#partitionsOf(reader)) total += end
+    return total
   }
 
   /** Nothing is read on until all that was applied is in the store. */

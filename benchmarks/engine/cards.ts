@@ -12,22 +12,20 @@ import { streamSchema } from '../../schemas/avro/index.ts'
 export const hourMs = 3_600_000
 export const spanMs = 7 * dayMs
 
+export const cardFields = {
+  card: string(),
+  merchant: int32(),
+  country: int32(),
+  time: timestamp(),
+  category: int32(),
+  amount: float64(),
+  terminal: int32(),
+  present: bool(),
+  attempt: int32(),
+  auth: int32(),
+}
 /** Without a record key, so that events are as long as their payload says; one partition. */
-export const cards = stream('cards', {
-  fields: {
-    card: string(),
-    merchant: int32(),
-    country: int32(),
-    time: timestamp(),
-    category: int32(),
-    amount: float64(),
-    terminal: int32(),
-    present: bool(),
-    attempt: int32(),
-    auth: int32(),
-  },
-  eventTime: 'time',
-})
+export const cards = stream('cards', { fields: cardFields, eventTime: 'time' })
 export const card = entity('card', { key: { card: string() } })
 export const cardsSchema = streamSchema(cards.name, cards.fields)
 
@@ -67,9 +65,9 @@ function fourOver(amount: NumericExpr<'float64'>, name: string, ms: number): [st
 }
 
 /** 3 exact windows x 4 aggregations: count, sum, max, stddev of each window, in the order of `windows`. */
-export const mainCatalog = catalogOf(({ amount }) =>
-  Object.fromEntries(Object.entries(windows).flatMap(([name, ms]) => fourOver(amount, name, ms))),
-)
+export const fourOverEach = ({ amount }: Pick<Inputs, 'amount'>): Readonly<Record<string, AnyFeature>> =>
+  Object.fromEntries(Object.entries(windows).flatMap(([name, ms]) => fourOver(amount, name, ms)))
+export const mainCatalog = catalogOf(fourOverEach)
 export const mainFeatures = [...mainCatalog.views.values()].flatMap((of) => of.features.map(({ name }) => name))
 
 /** So many exact windows of evenly spaced lengths up to 7 days, 4 aggregations each. */

@@ -182,6 +182,17 @@ export const wholeRow = (
   row: Uint8Array,
 ): Promise<Uint8Array> => canonicalRowOf(store, planView(catalog, viewName, settings.historyMs), shard, key, row)
 
+/** One numeric feature of whole rows, row after row. */
+export function rowFinisher(catalog: Catalog, name: string): (row: Uint8Array, asOf: AsOf) => FeatureValue {
+  const plan = planView(catalog, viewName, settings.historyMs)
+  const finisher = new ViewFinisher(plan, [name])
+  return (row, asOf) => {
+    const builders = finisher.builders(1)
+    if (!finisher.finish(decodeRow(plan, row), asOf, builders, 0)) throw new WrongResult(prunedAway)
+    return valueAt((builders[0] as (typeof builders)[number]).build(), 0)
+  }
+}
+
 /** All features of an entity from its whole row. */
 export function finishRow(catalog: Catalog, row: Uint8Array | null, asOf: AsOf): readonly Finished[] {
   const plan = planView(catalog, viewName, settings.historyMs)

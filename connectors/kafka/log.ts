@@ -21,6 +21,7 @@ import { type KafkaOptions } from './options.ts'
 import { Reading } from './reading.ts'
 import { producerSequence } from './sequence.ts'
 import { PinnedTopics } from './topics.ts'
+import { Waiting } from './waiting.ts'
 
 /**
  * A log on Kafka (README.md): one stream is one topic, the id of the cluster is the id of the log. Connects to find that
@@ -53,6 +54,7 @@ export class KafkaEventLog implements EventLog, AsyncDisposable {
   private readonly topics: PinnedTopics
   private readonly offsets: Offsets
   private readonly reading: Reading
+  private readonly waiting: Waiting
   private readonly appenders = new Map<string, PartitionAppender>()
   private closed = false
 
@@ -67,6 +69,7 @@ export class KafkaEventLog implements EventLog, AsyncDisposable {
     const purpose = isReader ? `fetch-${shared.readers++}` : 'fetch'
     const { topics, offsets } = this
     this.reading = new Reading({ cluster, topics, offsets, purpose, ahead: isReader })
+    this.waiting = new Waiting(cluster, topics, purpose)
   }
 
   /**
@@ -143,6 +146,11 @@ export class KafkaEventLog implements EventLog, AsyncDisposable {
     if (!Number.isSafeInteger(from) || from < 0)
       throw new FeatureStoreError('FS_REQUEST_INVALID', `${from} is no offset of ${stream}/${partition}`)
     return this.reading.fetch(stream, partition, from, Math.min(Math.max(maxBytes, 0), 2 ** 31 - 1))
+  }
+
+  async awaitMore(stream: string, from: readonly Offset[], ms: number): Promise<void> {
+    this.checkOpen()
+    await this.waiting.more(stream, from, ms)
   }
 
   async nextSequence(stream: string, partition: number, producerId: bigint): Promise<number> {

@@ -164,6 +164,12 @@ export interface EventLog {
    * of a chunk are then good until the next fetch of the same partition. Ends with the log. Absent: the log itself.
    */
   reader?(): EventLog
+  /**
+   * Resolves when some partition has records from its offset on (index = partition; those beyond the list are not looked
+   * at), after about `ms` at the latest, and maybe for no reason: what there is, `fetch` says. It does not fail. Absent:
+   * whoever waits for the end to move asks again and again.
+   */
+  awaitMore?(stream: string, from: readonly Offset[], ms: number): Promise<void>
   /** The sequence after the last one appended by `producerId`, 0 when there is none. */
   nextSequence(stream: string, partition: number, producerId: bigint): Promise<number>
 }

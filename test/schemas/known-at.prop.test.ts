@@ -35,6 +35,7 @@ function logOf(batches: readonly (readonly Written[])[], start: number) {
     return { from, next, bytes }
   })
   let fetched = 0
+  let chunk = new Uint8Array(0)
   const log: EventLog = {
     logId: 'log',
     traits: { ...lawfulTraits, timestamps: 'given' },
@@ -46,9 +47,12 @@ function logOf(batches: readonly (readonly Written[])[], start: number) {
     ],
     fetch: async (_stream, _partition, from: Offset) => {
       fetched++
+      // A chunk is good until the next fetch.
+      chunk.fill(0xff)
       const found = all.find((batch) => from < batch.next)
       if (found === undefined) return { bytes: new Uint8Array(0), baseOffset: from, nextOffset: from }
-      return { bytes: found.bytes, baseOffset: offset(found.from), nextOffset: offset(found.next) }
+      chunk = found.bytes.slice()
+      return { bytes: chunk, baseOffset: offset(found.from), nextOffset: offset(found.next) }
     },
   }
   return { log, end: next, fetchedOf: () => fetched }
@@ -71,13 +75,15 @@ async function readFrom(
   from: number,
   learned: readonly (readonly [number, number])[] = [],
   of: StreamDefinition = taps,
+  asks: readonly boolean[] = [],
 ) {
   const reader = new StreamReader({ log, stream: of, schemas: () => schema })
   for (const [next, knownAtMs] of learned) reader.learnKnownAt(0, next, knownAtMs)
   await reader.refresh()
   const found = new Map<number, number>()
   const dead: DeadRecord[] = []
-  for (let at = offset(from); ;) {
+  for (let at = offset(from), reads = 0; ; reads++) {
+    if (asks[reads % asks.length] === true) reader.ask(0, at, 1_000)
     const batch = await reader.read(0, at, 1_000)
     if (batch === null) return { found, dead, reader }
     for (let row = 0; row < batch.count; row++) found.set(batch.offsets[row] as number, batch.knownAts[row] as number)
@@ -90,13 +96,13 @@ async function readFrom(
 describe('knownAt of a log that does not raise it', () => {
   it('is the running maximum of its partition, wherever a reader begins', async () => {
     await fc.assert(
-      fc.asyncProperty(batches, fc.nat(), fc.nat(), async (written, cut, begin) => {
+      fc.asyncProperty(batches, fc.nat(), fc.nat(), fc.array(fc.boolean()), async (written, cut, begin, asks) => {
         const records = written.flat()
         const start = cut % records.length
         const from = start + (begin % (records.length - start))
         const { log } = logOf(written, start)
         const maxima = runningMaxima(records, start)
-        const { found } = await readFrom(log, from)
+        const { found } = await readFrom(log, from, [], taps, asks)
         expect([...found].sort(([a], [b]) => a - b)).toEqual(
           records.map((_, at): [number, number] => [at, maxima[at] as number]).slice(from),
         )

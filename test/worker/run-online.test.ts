@@ -12,6 +12,7 @@ import { view } from '../../core/definition/view.ts'
 import { planView } from '../../core/engine/plan.ts'
 import { offset, type Offset } from '../../core/event/position.ts'
 import { silentLogger } from '../../core/ports/environment.ts'
+import { lawfulTraits, type EventLog } from '../../core/ports/event-log.ts'
 import type { ShardFlush } from '../../core/ports/online-store.ts'
 import { compileEncoder, streamSchema } from '../../schemas/avro/index.ts'
 import { stateDigest } from '../../worker/audit/digest.ts'
@@ -103,6 +104,70 @@ const isRead = (store: FaultyStore, log: MemoryLog) => async (): Promise<boolean
     ends.every(({ end }, partition) => position?.position.streams['taps']?.[partition]?.next === end),
   )
 }
+
+describe('reading a log that is elsewhere', () => {
+  it('asks for all partitions at once, seldom where they stand, and waits for the end to move', async () => {
+    const log = await openLog()
+    await append(log, 3_000)
+    const store = new FaultyStore(shards)
+    const stop = new AbortController()
+    const seen = { describes: 0, underWay: 0, together: 0, waits: [] as (readonly number[])[] }
+    let moved = Promise.withResolvers<void>()
+    let nowMs = 0
+    const elsewhere: EventLog = {
+      logId: log.logId,
+      traits: { ...lawfulTraits, epochs: 'drawn' },
+      create: (...args) => log.create(...args),
+      append: (...args) => log.append(...args),
+      nextSequence: (...args) => log.nextSequence(...args),
+      describe(stream) {
+        seen.describes++
+        return log.describe(stream)
+      },
+      async fetch(...args) {
+        seen.together = Math.max(seen.together, ++seen.underWay)
+        await turn()
+        seen.underWay--
+        return log.fetch(...args)
+      },
+      awaitMore(_stream, from) {
+        seen.waits.push([...from])
+        moved = Promise.withResolvers()
+        return moved.promise
+      },
+    }
+    const progress: { readonly applied: number; readonly total: number }[] = []
+    const work = runOnline(
+      optionsOf({
+        log: elsewhere,
+        online: store,
+        until: 'aborted',
+        signal: stop.signal,
+        clock: { nowMs: () => nowMs },
+        // Nothing but the log ends a wait.
+        sleep: () => new Promise((resolve) => stop.signal.addEventListener('abort', () => resolve())),
+        onProgress: (told) => progress.push(told),
+      }),
+      () => {},
+    )
+    await until(() => seen.waits.length === 1)
+    expect(await isRead(store, log)()).toBe(true)
+    expect([seen.waits[0], seen.together]).toEqual([[3_000, 3_000], 2])
+    const before = seen.describes
+    await append(log, 50)
+    moved.resolve()
+    await until(() => seen.waits.length === 2)
+    expect(await isRead(store, log)()).toBe(true)
+    expect([seen.describes, progress.at(-1)]).toEqual([before, { projection: 'online', applied: 6_100, total: 6_100 }])
+    nowMs += 2_000
+    moved.resolve()
+    await until(() => seen.waits.length === 3)
+    expect(seen.describes).toBe(before + 1)
+    stop.abort()
+    await work
+    await checkState(store, log)
+  })
+})
 
 describe('workers that share shards', () => {
   it('hold together what one would, while shards move, one of them sleeps and the store fails', async () => {

@@ -18,8 +18,12 @@ export interface FakeTopic {
 export interface SeenFetch {
   readonly node: number
   readonly partitions: readonly { readonly partition: number; readonly offset: number; readonly maxBytes: number }[]
+  /** How long it may be held back while there is nothing. */
+  readonly waitMs: number
   readonly atMs: number
 }
+
+type Body = (this: FakeCluster, reader: ProtocolReader, writer: ProtocolWriter, node: number) => void | Promise<void>
 
 export class FakeCluster implements AsyncDisposable {
   readonly topics = new Map<string, FakeTopic>()
@@ -95,16 +99,17 @@ export class FakeCluster implements AsyncDisposable {
     if (this.dead.has(node)) return void socket.destroy()
     const writer = new ProtocolWriter().int32(0).int32(correlationId)
     if (flexible) writer.tags()
-    const body = {
+    const bodies: Readonly<Record<number, Body>> = {
       18: this.apiVersions,
       3: this.metadata,
       2: this.listOffsets,
       1: this.fetch,
       0: this.produce,
       61: this.describeProducers,
-    }[key]
+    }
+    const body = bodies[key]
     if (body === undefined) throw new Error(`the fake broker does not know request ${key} v${version}`)
-    body.call(this, reader, writer, node)
+    await body.call(this, reader, writer, node)
     if (key === 0 && this.dropProduceReplies > 0) {
       this.dropProduceReplies--
       return void socket.destroy()
@@ -189,10 +194,10 @@ export class FakeCluster implements AsyncDisposable {
     writer.tags()
   }
 
-  private fetch(reader: ProtocolReader, writer: ProtocolWriter, node: number): void {
+  private async fetch(reader: ProtocolReader, writer: ProtocolWriter, node: number): Promise<void> {
     reader.int32()
-    reader.int32()
-    reader.int32()
+    const waitMs = reader.int32()
+    const minBytes = reader.int32()
     let left = reader.int32()
     reader.int8()
     reader.int32()
@@ -212,7 +217,18 @@ export class FakeCluster implements AsyncDisposable {
       topic.tags()
       return { topicId, partitions }
     })
-    this.fetches.push({ node, partitions: asked.flatMap(({ partitions }) => partitions), atMs: performance.now() })
+    const partitions = asked.flatMap(({ partitions }) => partitions)
+    this.fetches.push({ node, partitions, waitMs, atMs: performance.now() })
+    const isThere = (): boolean =>
+      asked.some(({ topicId, partitions }) => {
+        const [name, topic] = [...this.topics].find(([, each]) => each.topicId === topicId) ?? ['', undefined]
+        return partitions.some(
+          ({ partition, offset }) =>
+            (topic?.partitions[partition]?.stable ?? 0) > offset || this.fetchCode(node, name, partition) !== 0,
+        )
+      })
+    const until = performance.now() + (minBytes > 0 ? waitMs : 0)
+    while (performance.now() < until && !isThere()) await new Promise((resolve) => setTimeout(resolve, 1))
     const throttle = this.throttles.shift()
     writer
       .int32(throttle?.ms ?? 0)

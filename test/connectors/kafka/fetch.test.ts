@@ -258,6 +258,40 @@ describe('fetching from brokers that misbehave', () => {
     expect(await reader.describe('clicks')).toHaveLength(3)
   })
 
+  it('tells when the end of a partition moves, and lets who fetches meanwhile not wait', async () => {
+    await using cluster = await FakeCluster.start(2)
+    const topic = cluster.addTopic('clicks', 3)
+    await using log = await open(cluster)
+    const reader = log.reader()
+    const ends = [offset(0), offset(0), offset(0)]
+    let moved = false
+    const waiting = reader.awaitMore('clicks', ends, 60_000).then(() => (moved = true))
+    const alsoWaiting = reader.awaitMore('clicks', ends, 60_000)
+    for (const partition of [0, 1, 2]) expect(await read(reader, partition, 0, 100)).toEqual([])
+    expect(moved).toBe(false)
+    topic.partitions[1]?.append(['a'])
+    await Promise.all([waiting, alsoWaiting])
+    expect(await read(reader, 1, 0, 100)).toEqual([{ offset: 0, value: 'a' }])
+    // One request a leader is held back, however many wait; it looks at every partition.
+    const held = cluster.fetches.filter(({ waitMs }) => waitMs > 0)
+    expect(held.map(({ node }) => node).sort()).toEqual([0, 1])
+    expect(held.flatMap(({ partitions }) => partitions.map(({ partition }) => partition)).sort()).toEqual([0, 1, 2])
+    // From behind the end it is answered at once, by whichever leader.
+    await reader.awaitMore('clicks', [offset(0), offset(0), offset(0)], 60_000)
+  })
+
+  it('waits for no longer than it was told, and for nothing where brokers fail', async () => {
+    await using cluster = await FakeCluster.start(1)
+    cluster.addTopic('clicks', 1)
+    await using log = await open(cluster)
+    await log.awaitMore('clicks', [offset(0)], 20)
+    cluster.fetchCode = () => 6
+    await log.awaitMore('clicks', [offset(0)], 60_000)
+    cluster.dead.add(0)
+    await log.awaitMore('clicks', [offset(0)], 60_000)
+    expect(cluster.fetches.every(({ waitMs }) => waitMs > 0)).toBe(true)
+  })
+
   it('refuses to read on in a topic that was made again under the same name', async () => {
     await using cluster = await FakeCluster.start()
     const old = cluster.addTopic('clicks', 1, 'first id')
