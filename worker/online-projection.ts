@@ -227,6 +227,11 @@ export class OnlineProjection {
     return recordCount(this.position)
   }
 
+  /** What the store holds of each held shard, as far as this worker knows. */
+  get stored(): readonly Position['streams'][] {
+    return this.#held().map(({ stored }) => stored?.position.streams ?? {})
+  }
+
   get memoryBytes(): number {
     return this.#engines.reduce((bytes, engine) => bytes + engine.memoryBytes(), 0)
   }

@@ -1,10 +1,13 @@
 import { fieldsApplied, streamOf } from '../core/definition/catalog.ts'
 import { FeatureStoreError, notYet } from '../core/errors.ts'
+import { lastKnownAt } from '../core/event/batch-ops.ts'
 import { offset } from '../core/event/position.ts'
 import type { OnlineStore } from '../core/ports/online-store.ts'
 import type { ShardOwnership } from '../core/ports/shard-ownership.ts'
 import { readerOf, StreamReader } from '../schemas/stream-reader.ts'
 import { allShards } from './all-shards.ts'
+import { LagMeter, leastOf } from './lag.ts'
+import { endsOf, totalOf } from './log-ends.ts'
 import { OnlineProjection } from './online-projection.ts'
 import { isUnavailable, Outage } from './outage.ts'
 import { FlushPacer } from './pacing.ts'
@@ -43,6 +46,7 @@ class OnlineRun {
   readonly #flushOutage: Outage
   readonly #applyOutage: Outage
   readonly #logOutage: Outage
+  readonly #lag = new LagMeter()
   #flushing: Promise<void> = Promise.resolve()
   #failure: { readonly error: unknown } | null = null
 
@@ -139,6 +143,7 @@ class OnlineRun {
             return read
           }
           this.#applyOutage.answered()
+          this.#lag.read(name, partition, batch.nextOffset, lastKnownAt(batch))
           read += batch.nextOffset - batch.firstOffset
         }
       }
@@ -181,7 +186,11 @@ class OnlineRun {
 
   async #report(): Promise<void> {
     const { applied } = this.#projection
-    this.#options.onProgress?.({ projection: 'online', applied, total: await logTotal(this.#streams) })
+    if (this.#options.onProgress !== undefined) {
+      const ends = await endsOf(this.#streams)
+      const lag = this.#lag.measure(ends, leastOf(ends, this.#projection.stored), this.#options.clock.nowMs())
+      this.#options.onProgress({ projection: 'online', applied, total: totalOf(ends), lag })
+    }
     if (!this.#isStopped || this.#projection.changed) return
     this.#stops.shift()
     await this.#options.onStop?.(applied)
@@ -224,11 +233,4 @@ function checkDivisible({ undivided }: OnlineProjection, shared: boolean, applie
   if (undivided.length === 0 || (appliesTogether && !shared)) return
   const where = shared ? 'shards that several workers share' : 'a store that writes shards one by one'
   throw notYet(`views ${undivided.join(', ')}, of changelogs whose primary key does not name the entity, on ${where}`)
-}
-
-/** Records of the log that its streams have now. */
-export async function logTotal(streams: readonly StreamReader[]): Promise<number> {
-  let total = 0
-  for (const reader of streams) for (const { next } of await reader.ends()) total += next
-  return total
 }

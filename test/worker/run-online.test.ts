@@ -15,7 +15,9 @@ import { silentLogger } from '../../core/ports/environment.ts'
 import type { ShardFlush } from '../../core/ports/online-store.ts'
 import { compileEncoder, streamSchema } from '../../schemas/avro/index.ts'
 import { stateDigest } from '../../worker/audit/digest.ts'
+import type { PartitionLag } from '../../worker/lag.ts'
 import { runOnline } from '../../worker/run-online.ts'
+import { runWorker } from '../../worker/run.ts'
 import type { OnlineWorkerOptions } from '../../worker/run-online.ts'
 import { FaultyStore, noFaults } from './faulty-store.ts'
 
@@ -256,6 +258,82 @@ describe('a store that does not answer', () => {
     expect(most).toBeLessThan(2_000)
     expect(progress.at(-1)).toBe(16_000)
     await checkState(store, log)
+  })
+
+  it('is behind in every partition where it was not written to, until it answers', async () => {
+    const log = await openLog()
+    await append(log, 300)
+    const store = new FaultyStore(shards)
+    let refusals = 8
+    const online = new Proxy(store, {
+      get: (of, name) => {
+        if (name === 'apply') of.faults.apply = refusals-- > 0 ? 'before' : 'none'
+        const value: unknown = Reflect.get(of, name)
+        return typeof value === 'function' ? value.bind(of) : value
+      },
+    })
+    const seen: PartitionLag[][] = []
+    const told: string[] = []
+    let nowMs = 20_000
+    await runWorker(
+      optionsOf({
+        log,
+        online,
+        clock: { nowMs: () => (nowMs += 20) },
+        logger: { ...silentLogger, info: (event) => told.push(event) },
+        onProgress: ({ projection, lag }) => {
+          if (projection === 'online') seen.push([...lag])
+        },
+      }),
+    )
+    const places = seen.map((lags) => lags.map(({ end, applied, offsets }) => [end, applied, offsets]))
+    expect(places[0]).toEqual([
+      [300, 0, 300],
+      [300, 0, 300],
+    ])
+    expect(places.at(-1)).toEqual([
+      [300, 300, 0],
+      [300, 300, 0],
+    ])
+    expect(seen.at(-1)?.map(({ lagMs }) => lagMs)).toEqual([0, 0])
+    expect(seen[0]?.map(({ lagMs }) => lagMs)).toEqual([null, null])
+    // All is stored; then more comes while the store is away for long.
+    const stop = new AbortController()
+    let isDown = false
+    const failing = new Proxy(store, {
+      get: (of, name) => {
+        if (name === 'apply' && isDown) of.faults.apply = 'before'
+        const value: unknown = Reflect.get(of, name)
+        return typeof value === 'function' ? value.bind(of) : value
+      },
+    })
+    let behind: PartitionLag[] = []
+    let rounds = 0
+    await runWorker(
+      optionsOf({
+        log,
+        online: failing,
+        until: 'aborted',
+        signal: stop.signal,
+        clock: { nowMs: () => (nowMs += 20) },
+        logger: { ...silentLogger, info: (event) => told.push(event) },
+        onProgress: ({ projection, lag }) => {
+          if (projection !== 'online') return
+          behind = [...lag]
+          if (behind.some(({ lagMs, offsets }) => offsets > 0 && (lagMs ?? 0) > 12_000)) stop.abort()
+        },
+        sleep: async () => {
+          isDown = true
+          if (rounds++ === 0) await append(log, 10)
+          await turn()
+        },
+      }),
+    )
+    expect(behind.map(({ end, offsets }) => [end, offsets])).toEqual([
+      [310, 10],
+      [310, 10],
+    ])
+    expect(told).toContain('worker.lag')
   })
 
   it('holds a worker up at a stop until the store has all that was applied', async () => {
