@@ -14,6 +14,7 @@ import { FlushPacer } from './pacing.ts'
 import type { WorkerOptions } from './run.ts'
 import { ShardKeeper } from './shard-keeper.ts'
 
+const checkMsDefault = 2_000
 /** Small reads, so that partitions advance together. */
 const readBytes = 256 * 1024
 
@@ -46,6 +47,8 @@ class OnlineRun {
   readonly #flushOutage: Outage
   readonly #applyOutage: Outage
   readonly #logOutage: Outage
+  readonly #checkOutage: Outage
+  #checkedMs: number
   readonly #lag = new LagMeter()
   #flushing: Promise<void> = Promise.resolve()
   #failure: { readonly error: unknown } | null = null
@@ -68,6 +71,8 @@ class OnlineRun {
     this.#flushOutage = new Outage(clock, logger, 'flush')
     this.#applyOutage = new Outage(clock, logger, 'rows')
     this.#logOutage = new Outage(clock, logger, 'log')
+    this.#checkOutage = new Outage(clock, logger, 'check')
+    this.#checkedMs = clock.nowMs()
     const sleep = (ms: number): Promise<void> => options.sleep(ms)
     this.keeper = new ShardKeeper({ projection: this.#projection, shared, clock, logger, sleep })
   }
@@ -99,7 +104,10 @@ class OnlineRun {
     await this.#report()
     if (!isIdle) return false
     const isDone = await this.#isDone()
-    if (isDone) caughtUp()
+    if (isDone) {
+      caughtUp()
+      await this.#checkStore()
+    }
     if (!isDone || this.#options.until === 'aborted')
       await this.#pause(isDone ? pollMs : Math.max(pollMs, this.#waitMs))
     return isDone
@@ -205,6 +213,21 @@ class OnlineRun {
   async #isDone(): Promise<boolean> {
     await this.#flushed()
     return this.keeper.isSettled && !this.#projection.changed && !this.#flushOutage.isOn && !this.#applyOutage.isOn
+  }
+
+  /** What is lost is taken again, and read for, in the next round. */
+  async #checkStore(): Promise<void> {
+    const { clock, settings } = this.#options
+    const isDue = clock.nowMs() - this.#checkedMs >= (settings.checkMs ?? checkMsDefault)
+    if (!isDue || !this.#checkOutage.isDue) return
+    this.#checkedMs = clock.nowMs()
+    try {
+      await this.#projection.check()
+    } catch (error) {
+      if (!isUnavailable(error)) throw error
+      return this.#checkOutage.failed(error)
+    }
+    this.#checkOutage.answered()
   }
 
   get #waitMs(): number {

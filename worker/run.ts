@@ -19,6 +19,8 @@ export interface WorkerSettings extends OnlineSettings {
   readonly flushMs: number
   /** How often the end of the log is looked at, milliseconds. */
   readonly pollMs: number
+  /** How often a worker with nothing to write asks the online store where its shards stand, milliseconds. Default 2,000. */
+  readonly checkMs?: number
   /** Bound of what the history of one view holds, bytes. Absent: none. */
   readonly historyBytesMax?: number
 }

@@ -10,6 +10,7 @@ import { count, sum } from '../../core/definition/functions.ts'
 import { entity, stream } from '../../core/definition/stream.ts'
 import { view } from '../../core/definition/view.ts'
 import { planView } from '../../core/engine/plan.ts'
+import { FeatureStoreError } from '../../core/errors.ts'
 import { offset, type Offset } from '../../core/event/position.ts'
 import { silentLogger } from '../../core/ports/environment.ts'
 import type { ShardFlush } from '../../core/ports/online-store.ts'
@@ -405,6 +406,53 @@ describe('the one worker of an embedded store', () => {
       () => {},
     )
     expect(store.outcomes).toContain('gap')
+    await checkState(store, log)
+  })
+
+  it('sees that the store has lost something though nothing is written any more, and asks again where it is not told', async () => {
+    const log = await openLog()
+    const store = new FaultyStore(shards)
+    await append(log, 100)
+    const stop = new AbortController()
+    const told: string[] = []
+    let checks = 0
+    let isDown = false
+    const online = new Proxy(store, {
+      get: (of, name) => {
+        const value: unknown = Reflect.get(of, name)
+        if (name !== 'positions') return typeof value === 'function' ? value.bind(of) : value
+        return async (asked: readonly number[]) => {
+          checks++
+          expect(asked).toEqual(all)
+          if (isDown) throw new FeatureStoreError('FS_ONLINE_UNAVAILABLE', 'it does not answer')
+          return store.positions(asked)
+        }
+      },
+    })
+    const work = runOnline(
+      optionsOf({
+        log,
+        online,
+        until: 'aborted',
+        signal: stop.signal,
+        settings: { shards, historyMs: 0, memoryBytesMax: 1 << 20, flushMs: 100, pollMs: 1, checkMs: 500 },
+        logger: { ...silentLogger, warn: (event, fields) => told.push(`${event} of ${String(fields?.['of'])}`) },
+      }),
+      () => {},
+    )
+    await until(() => checks > 0)
+    expect(await isRead(store, log)()).toBe(true)
+    expect(told).toEqual([])
+    isDown = true
+    for (const cell of store.cells.slice(0, 3)) await cell.rollBack(1)
+    const before = checks
+    await until(() => checks > before + 2)
+    isDown = false
+    await until(isRead(store, log))
+    stop.abort()
+    await work
+    expect(told.filter((line) => line.startsWith('shards.lost'))).toHaveLength(3)
+    expect(told).toContain('online.unavailable of check')
     await checkState(store, log)
   })
 
