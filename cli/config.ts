@@ -66,6 +66,8 @@ const schema = z.strictObject({
       /** Longest wait of applied events for a flush while more arrive, milliseconds. */
       flushMs: whole(1, 60_000).default(1_000),
       pollMs: whole(1, 10_000).default(20),
+      /** How often a worker with nothing to write asks the online store where its rows stand, milliseconds. */
+      checkMs: whole(100, 600_000).default(2_000),
     })
     .prefault({}),
   serving: z

@@ -147,6 +147,7 @@ function workerOptions(project: Project, open: OpenLog, options: ProjectWorkerOp
       historyBytesMax: worker.historyMemoryMb * 2 ** 20,
       flushMs: worker.flushMs,
       pollMs: worker.pollMs,
+      checkMs: worker.checkMs,
     },
     clock: systemClock,
     logger: options.logger,

@@ -10,6 +10,7 @@ import { offset, offsetZero, type PartitionPosition } from '../core/event/positi
 import type { PartitionInfo } from '../core/ports/event-log.ts'
 import type { FeatureHistoryStore, FeatureRows, FeatureTable } from '../core/ports/feature-history-store.ts'
 import type { StreamReader } from '../schemas/stream-reader.ts'
+import { LagMeter } from './lag.ts'
 
 /** A read of one partition: small, so that few records wait for other partitions. */
 const readBytes = 256 * 1024
@@ -66,6 +67,9 @@ export class FeatureProjection {
   readonly #positions: PartitionPosition[]
   /** Records that were read and wait, by partition. */
   readonly #waiting: (EventBatch | null)[]
+  readonly lag = new LagMeter()
+  /** What the table covers. */
+  stored: readonly PartitionPosition[]
   #revision: number
   #changed = false
   #changesAtOnce = 20_000
@@ -83,6 +87,7 @@ export class FeatureProjection {
     this.#history = new FeatureHistory(plan, historyStepOf(plan.view) as number)
     this.#positions = Array.from({ length: partitions }, () => ({ epoch: 0, next: offsetZero }))
     this.#waiting = Array.from({ length: partitions }, () => null)
+    this.stored = [...this.#positions]
     this.#revision = revision
   }
 
@@ -112,6 +117,7 @@ export class FeatureProjection {
     }
     this.#history.skip()
     to.forEach((position, partition) => (this.#positions[partition] = position))
+    this.stored = [...this.#positions]
   }
 
   get applied(): number {
@@ -155,6 +161,7 @@ export class FeatureProjection {
       const part = takeBelow(batch, end)
       this.#history.apply(part)
       this.#positions[partition] = { epoch: batch.epoch, next: end }
+      this.lag.read(batch.stream, partition, end, lastKnownAt(part))
       this.#waiting[partition] = end < batch.nextOffset ? takeFrom(batch, end) : null
       applied += end - batch.firstOffset
     }
@@ -187,6 +194,7 @@ export class FeatureProjection {
         `the history of view ${this.plan.view.name} does not stand where this worker left it`,
       )
     this.#revision = to.revision
+    this.stored = to.partitions
     if (changes >= this.#changesAtOnce)
       this.#changesAtOnce = Math.max(
         changesMin,

@@ -99,6 +99,17 @@ async function loadParts(
   }
 }
 
+/**
+ * Held shards of which the store says that they stand elsewhere than their owner believes. Errors: those of the store.
+ */
+export async function strayedShards(store: OnlineStore, shards: Shards): Promise<readonly Shard[]> {
+  const held = [...shards.values()].filter(({ isHeld }) => isHeld).map(({ number }) => ({ shard: number }))
+  const beliefs = new Beliefs(shards, held)
+  const positions = await store.positions(held.map(({ shard }) => shard))
+  held.forEach(({ shard }, index) => beliefs.check(shard, positions[index] ?? null))
+  return beliefs.stale
+}
+
 /** Where the shards of some rows may stand while they are read: where they stood, or where a flush on its way takes them. */
 class Beliefs {
   readonly #shards = new Map<number, { readonly shard: Shard; readonly places: readonly (ShardPosition | null)[] }>()
@@ -106,7 +117,7 @@ class Beliefs {
   readonly #checked = new Map<number, ShardPosition | null>()
   readonly #stale = new Set<Shard>()
 
-  constructor(shards: Shards, rows: readonly MissingRow[]) {
+  constructor(shards: Shards, rows: readonly Pick<MissingRow, 'shard'>[]) {
     for (const { shard: number } of rows) {
       const shard = this.#shards.has(number) ? undefined : shards.get(number)
       if (shard !== undefined) this.#shards.set(number, { shard, places: placesOf(shard) })

@@ -1,5 +1,6 @@
 import { FeatureStoreError } from '../core/errors.ts'
 import type { EventBatch } from '../core/event/batch.ts'
+import { lastKnownAt } from '../core/event/batch-ops.ts'
 import { continues } from '../core/event/continuity.ts'
 import { offsetZero, type PartitionPosition } from '../core/event/position.ts'
 import { tableOf } from '../core/definition/corrections.ts'
@@ -7,6 +8,7 @@ import type { StreamDefinition } from '../core/definition/types.ts'
 import type { PartitionInfo } from '../core/ports/event-log.ts'
 import type { OfflineStore } from '../core/ports/offline-store.ts'
 import type { StreamReader } from '../schemas/stream-reader.ts'
+import { LagMeter } from './lag.ts'
 
 /**
  * Events to the offline table of one stream: every log record becomes one row, in inserts of one partition each.
@@ -18,6 +20,7 @@ export class OfflineProjection {
   readonly #reader: StreamReader
   readonly #bytes: number
   readonly #positions: PartitionPosition[]
+  readonly lag = new LagMeter()
 
   private constructor(
     store: OfflineStore,
@@ -83,6 +86,7 @@ export class OfflineProjection {
       )
     }
     this.#positions[batch.partition] = { epoch: batch.epoch, next: batch.nextOffset }
+    this.lag.read(batch.stream, batch.partition, batch.nextOffset, lastKnownAt(batch))
     return batch.nextOffset - batch.firstOffset
   }
 }

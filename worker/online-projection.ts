@@ -7,7 +7,7 @@ import { continues } from '../core/event/continuity.ts'
 import { identicalPosition, recordCount, type PartitionPosition, type Position } from '../core/event/position.ts'
 import type { PartitionInfo } from '../core/ports/event-log.ts'
 import type { FlushOutcome, OnlineStore, RowWrite, ShardFlush, ShardLease } from '../core/ports/online-store.ts'
-import { loadMissing } from './load-rows.ts'
+import { loadMissing, strayedShards } from './load-rows.ts'
 import { Shard, type LossReason, type LostShard } from './shard-set.ts'
 
 export interface OnlineSettings {
@@ -227,6 +227,11 @@ export class OnlineProjection {
     return recordCount(this.position)
   }
 
+  /** What the store holds of each held shard, as far as this worker knows. */
+  get stored(): readonly Position['streams'][] {
+    return this.#held().map(({ stored }) => stored?.position.streams ?? {})
+  }
+
   get memoryBytes(): number {
     return this.#engines.reduce((bytes, engine) => bytes + engine.memoryBytes(), 0)
   }
@@ -354,6 +359,16 @@ export class OnlineProjection {
     const sent = [...again, ...fresh]
     if (sent.length > 0) await this.#send(sent)
     return count
+  }
+
+  /**
+   * Asks the store where the held shards stand, and loses those that stand elsewhere: nobody else would notice, as long as
+   * nothing is written to them, that a failover lost their last flush.
+   *
+   * Errors: kind unavailable: nothing was learned.
+   */
+  async check(): Promise<void> {
+    this.#lose(await strayedShards(this.#store, this.#shards), 'stale')
   }
 
   #take(shards: readonly Shard[]): number {

@@ -4,7 +4,8 @@ import { FeatureStoreError } from '../core/errors.ts'
 import type { FeatureHistoryStore } from '../core/ports/feature-history-store.ts'
 import { readerOf, StreamReader } from '../schemas/stream-reader.ts'
 import { FeatureProjection, prepareFeatures } from './feature-projection.ts'
-import { logTotal } from './run-online.ts'
+import type { PartitionLag } from './lag.ts'
+import { endsOf, totalOf } from './log-ends.ts'
 import type { WorkerOptions } from './run.ts'
 
 /** Records without rows: the position of a feature history follows at most so often, milliseconds. */
@@ -58,12 +59,19 @@ export async function runHistory(
   const flushChanged = async (): Promise<void> => {
     for (const history of histories) if (history.projection.changed) await flush(history)
   }
-  const report = async (): Promise<void> =>
-    options.onProgress?.({
-      projection: 'history',
-      applied: histories.reduce((sum, { projection }) => sum + projection.applied, 0),
-      total: await logTotal(histories.map(({ reader }) => reader)),
-    })
+  const report = async (): Promise<void> => {
+    if (options.onProgress === undefined) return
+    let total = 0
+    let lag: PartitionLag[] = []
+    for (const { projection, reader } of histories) {
+      const ends = await endsOf([reader])
+      total += totalOf(ends)
+      const own = projection.lag.measure(ends, { [reader.stream.name]: projection.stored }, clock.nowMs())
+      lag = furthest([...lag, ...own])
+    }
+    const applied = histories.reduce((sum, { projection }) => sum + projection.applied, 0)
+    options.onProgress({ projection: 'history', applied, total, lag })
+  }
   let positionMs = clock.nowMs()
   while (!signal.aborted) {
     let read = 0
@@ -90,6 +98,17 @@ export async function runHistory(
   await flushChanged()
 }
 
+/** Several views read one stream: of each partition the one that is furthest behind. */
+function furthest(lags: readonly PartitionLag[]): PartitionLag[] {
+  const byPartition = new Map<string, PartitionLag>()
+  for (const own of lags) {
+    const name = `${own.stream}/${own.partition}`
+    const other = byPartition.get(name)
+    if (other === undefined || own.applied < other.applied) byPartition.set(name, own)
+  }
+  return [...byPartition.values()]
+}
+
 const isTooLarge = ({ memoryBytes }: FeatureProjection, { historyBytesMax }: WorkerOptions['settings']): boolean =>
   memoryBytes > (historyBytesMax ?? Number.POSITIVE_INFINITY)
 
@@ -99,6 +118,6 @@ const tooLarge = ({ view }: ViewPlan, { memoryBytes }: FeatureProjection): Featu
   })
 
 async function areRead(histories: readonly History[]): Promise<boolean> {
-  for (const { projection, reader } of histories) if (projection.applied < (await logTotal([reader]))) return false
+  for (const { projection, reader } of histories) if (projection.applied < totalOf(await endsOf([reader]))) return false
   return true
 }

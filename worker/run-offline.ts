@@ -2,7 +2,7 @@ import { streamOf } from '../core/definition/catalog.ts'
 import type { OfflineStore } from '../core/ports/offline-store.ts'
 import { readerOf, StreamReader } from '../schemas/stream-reader.ts'
 import { OfflineProjection } from './offline-projection.ts'
-import { logTotal } from './run-online.ts'
+import { endsOf, totalOf } from './log-ends.ts'
 import type { WorkerOptions } from './run.ts'
 
 /** A read is one insert. */
@@ -13,7 +13,7 @@ const readBytes = 4 * 1024 * 1024
  * again.
  */
 export async function runOffline(options: WorkerOptions, offline: OfflineStore): Promise<void> {
-  const { catalog, schemas, signal } = options
+  const { catalog, schemas, clock, signal } = options
   const log = readerOf(options.log)
   const streams = [...catalog.streams.keys()].map(
     (stream) => new StreamReader({ log, schemas, stream: streamOf(catalog, stream) }),
@@ -25,10 +25,15 @@ export async function runOffline(options: WorkerOptions, offline: OfflineStore):
       const partitions = await (streams[index] as StreamReader).refresh()
       for (let partition = 0; partition < partitions.length && !signal.aborted; partition++) {
         read += await projection.step(partition)
-        options.onProgress?.({
+        if (options.onProgress === undefined) continue
+        const ends = await endsOf(streams)
+        options.onProgress({
           projection: 'offline',
           applied: projections.reduce((sum, { applied }) => sum + applied, 0),
-          total: await logTotal(streams),
+          total: totalOf(ends),
+          lag: projections.flatMap(({ stream, lag, positions }) =>
+            lag.measure({ [stream.name]: ends[stream.name] ?? [] }, { [stream.name]: positions }, clock.nowMs()),
+          ),
         })
       }
     }

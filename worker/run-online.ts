@@ -1,17 +1,21 @@
 import { fieldsApplied, streamOf } from '../core/definition/catalog.ts'
 import { FeatureStoreError, notYet } from '../core/errors.ts'
+import { lastKnownAt } from '../core/event/batch-ops.ts'
 import { offset } from '../core/event/position.ts'
 import { lawfulTraits, type PartitionInfo } from '../core/ports/event-log.ts'
 import type { OnlineStore } from '../core/ports/online-store.ts'
 import type { ShardOwnership } from '../core/ports/shard-ownership.ts'
 import { readerOf, StreamReader } from '../schemas/stream-reader.ts'
 import { allShards } from './all-shards.ts'
+import { LagMeter, leastOf } from './lag.ts'
+import { endsOf, totalOf } from './log-ends.ts'
 import { OnlineProjection } from './online-projection.ts'
 import { isUnavailable, Outage } from './outage.ts'
 import { FlushPacer } from './pacing.ts'
 import type { WorkerOptions } from './run.ts'
 import { ShardKeeper } from './shard-keeper.ts'
 
+const checkMsDefault = 2_000
 /** Small reads, so that partitions advance together. */
 const readBytes = 256 * 1024
 /**
@@ -56,6 +60,9 @@ class OnlineRun {
   readonly #flushOutage: Outage
   readonly #applyOutage: Outage
   readonly #logOutage: Outage
+  readonly #checkOutage: Outage
+  #checkedMs: number
+  readonly #lag = new LagMeter()
   #flushing: Promise<void> = Promise.resolve()
   #failure: { readonly error: unknown } | null = null
 
@@ -78,6 +85,8 @@ class OnlineRun {
     this.#flushOutage = new Outage(clock, logger, 'flush')
     this.#applyOutage = new Outage(clock, logger, 'rows')
     this.#logOutage = new Outage(clock, logger, 'log')
+    this.#checkOutage = new Outage(clock, logger, 'check')
+    this.#checkedMs = clock.nowMs()
     const sleep = (ms: number): Promise<void> => options.sleep(ms)
     this.keeper = new ShardKeeper({ projection: this.#projection, shared, clock, logger, sleep })
   }
@@ -109,7 +118,10 @@ class OnlineRun {
     await this.#report()
     if (!isIdle) return false
     const isDone = await this.#isDone()
-    if (isDone) caughtUp()
+    if (isDone) {
+      caughtUp()
+      await this.#checkStore()
+    }
     if (!isDone) await this.#pause(Math.max(pollMs, this.#waitMs))
     else if (this.#options.until === 'aborted') await this.#awaitMore()
     return isDone
@@ -183,6 +195,7 @@ class OnlineRun {
             return read
           }
           this.#applyOutage.answered()
+          this.#lag.read(name, partition, batch.nextOffset, lastKnownAt(batch))
           read += batch.nextOffset - batch.firstOffset
         }
       }
@@ -225,17 +238,14 @@ class OnlineRun {
 
   async #report(): Promise<void> {
     const { applied } = this.#projection
-    if (this.#options.onProgress !== undefined)
-      this.#options.onProgress({ projection: 'online', applied, total: Math.max(applied, await this.#total()) })
+    if (this.#options.onProgress !== undefined) {
+      const ends = await endsOf(this.#streams, (reader) => this.#partitionsOf(reader))
+      const lag = this.#lag.measure(ends, leastOf(ends, this.#projection.stored), this.#options.clock.nowMs())
+      this.#options.onProgress({ projection: 'online', applied, total: Math.max(applied, totalOf(ends)), lag })
+    }
     if (!this.#isStopped || this.#projection.changed) return
     this.#stops.shift()
     await this.#options.onStop?.(applied)
-  }
-
-  async #total(): Promise<number> {
-    let total = 0
-    for (const reader of this.#streams) for (const { end } of await this.#partitionsOf(reader)) total += end
-    return total
   }
 
   /** Nothing is read on until all that was applied is in the store. */
@@ -247,6 +257,21 @@ class OnlineRun {
   async #isDone(): Promise<boolean> {
     await this.#flushed()
     return this.keeper.isSettled && !this.#projection.changed && !this.#flushOutage.isOn && !this.#applyOutage.isOn
+  }
+
+  /** What is lost is taken again, and read for, in the next round. */
+  async #checkStore(): Promise<void> {
+    const { clock, settings } = this.#options
+    const isDue = clock.nowMs() - this.#checkedMs >= (settings.checkMs ?? checkMsDefault)
+    if (!isDue || !this.#checkOutage.isDue) return
+    this.#checkedMs = clock.nowMs()
+    try {
+      await this.#projection.check()
+    } catch (error) {
+      if (!isUnavailable(error)) throw error
+      return this.#checkOutage.failed(error)
+    }
+    this.#checkOutage.answered()
   }
 
   get #waitMs(): number {
@@ -275,11 +300,4 @@ function checkDivisible({ undivided }: OnlineProjection, shared: boolean, applie
   if (undivided.length === 0 || (appliesTogether && !shared)) return
   const where = shared ? 'shards that several workers share' : 'a store that writes shards one by one'
   throw notYet(`views ${undivided.join(', ')}, of changelogs whose primary key does not name the entity, on ${where}`)
-}
-
-/** Records of the log that its streams have now. */
-export async function logTotal(streams: readonly StreamReader[]): Promise<number> {
-  let total = 0
-  for (const reader of streams) for (const { next } of await reader.ends()) total += next
-  return total
 }

@@ -9,6 +9,7 @@ import type { ShardOwnership } from '../core/ports/shard-ownership.ts'
 import type { WriterSchemas } from '../schemas/stream-reader.ts'
 import type { OnlineSettings } from './online-projection.ts'
 import { checkBeforeWork } from './inspect-log.ts'
+import { summaryOf, type PartitionLag } from './lag.ts'
 import { isUnavailable, Outage } from './outage.ts'
 import { runHistory } from './run-history.ts'
 import { runOffline } from './run-offline.ts'
@@ -19,6 +20,8 @@ export interface WorkerSettings extends OnlineSettings {
   readonly flushMs: number
   /** How often the end of the log is looked at, milliseconds. */
   readonly pollMs: number
+  /** How often a worker with nothing to write asks the online store where its shards stand, milliseconds. Default 2,000. */
+  readonly checkMs?: number
   /** Bound of what the history of one view holds, bytes. Absent: none. */
   readonly historyBytesMax?: number
 }
@@ -51,8 +54,11 @@ export interface WorkerOptions {
 
 export interface WorkerProgress {
   readonly projection: 'online' | 'offline' | 'history'
+  /** Offsets that are applied, and that the log has: records, where offsets are dense from 0. */
   readonly applied: number
   readonly total: number
+  /** How far the projection's store is behind the log, by stream and partition; of histories the one that is furthest. */
+  readonly lag: readonly PartitionLag[]
 }
 
 /** A projection that ran for so long was answered, milliseconds. */
@@ -73,7 +79,7 @@ export async function runWorker(options: WorkerOptions): Promise<void> {
       throw error
     })
   const served = Promise.withResolvers<void>()
-  const own = { ...options, signal }
+  const own = { ...options, signal, ...(options.onProgress === undefined ? {} : { onProgress: telling(options) }) }
   const { online, offline, features } = options
   if (online === undefined) served.resolve()
   if (own.log.inspect !== undefined)
@@ -87,6 +93,24 @@ export async function runWorker(options: WorkerOptions): Promise<void> {
   ])
   const failed = results.find((result) => result.status === 'rejected')
   if (failed !== undefined) throw failed.reason
+}
+
+/** Below it nobody is told, and a projection that stays above is told of every so often, milliseconds. */
+const lagToldMs = 10_000
+const lagEveryMs = 30_000
+
+/** Progress as it is asked for, and a line now and then while a projection is behind. */
+function telling({ clock, logger, onProgress }: WorkerOptions): (progress: WorkerProgress) => void {
+  const toldMs = new Map<string, number>()
+  return (progress) => {
+    onProgress?.(progress)
+    const { projection, lag } = progress
+    const { offsets, lagMs, worst } = summaryOf(lag)
+    const nowMs = clock.nowMs()
+    if (lagMs === null || lagMs < lagToldMs || nowMs - (toldMs.get(projection) ?? -lagEveryMs) < lagEveryMs) return
+    toldMs.set(projection, nowMs)
+    logger.info('worker.lag', { projection, offsets, lagMs, ...worst })
+  }
 }
 
 /** Runs a projection again, from where its tables stand, for as long as the only trouble is that something does not answer. */

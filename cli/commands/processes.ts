@@ -1,5 +1,6 @@
 import type { Command } from 'commander'
 import { loadRegistry } from '../../worker/registry-log.ts'
+import { summaryOf, type LagSummary } from '../../worker/lag.ts'
 import type { WorkerProgress } from '../../worker/run.ts'
 import { action, portOption, requireApplied, withCommon, type CommonOptions } from '../command.ts'
 import { createLogger, stopSignal } from '../environment.ts'
@@ -18,12 +19,16 @@ export type ChildMessage =
       readonly projection: WorkerProgress['projection']
       readonly applied: number
       readonly total: number
+      readonly lag: LagSummary
     }
   | { readonly kind: 'stopped'; readonly applied: number }
   | { readonly kind: 'done'; readonly peakBytes: number }
   | { readonly kind: 'serving'; readonly address: string }
 
 const progressMs = 100
+
+/** Progress with the lag in a few words. */
+type Told = Omit<WorkerProgress, 'lag'> & { readonly lag: LagSummary }
 
 export async function checkApplied(project: Project): Promise<void> {
   await using open = await openLogToRead(project)
@@ -49,7 +54,7 @@ export function addWorker(program: Command): void {
         await checkApplied(project)
         const progress = new Progress('stream', 'events')
         let toldMs = 0
-        let last: WorkerProgress | null = null
+        let last: Told | null = null
         const supervised = process.send !== undefined
         if (supervised) process.on('disconnect', () => process.exit(1))
         const started = Date.now()
@@ -65,10 +70,13 @@ export function addWorker(program: Command): void {
             await resumed
           },
           onProgress: (now) => {
-            if (now.projection === 'online') last = now
-            if (now.applied < now.total && Date.now() - toldMs < progressMs) return
+            const isFrequent = now.applied < now.total && Date.now() - toldMs < progressMs
+            if (isFrequent && now.projection !== 'online') return
+            const told = { ...now, lag: summaryOf(now.lag) }
+            if (now.projection === 'online') last = told
+            if (isFrequent) return
             toldMs = Date.now()
-            tell({ kind: 'progress', ...now })
+            tell({ kind: 'progress', ...told })
             if (!supervised && options.json !== true && options.once === true) progress.update(now.applied, now.total)
           },
         })
@@ -77,7 +85,7 @@ export function addWorker(program: Command): void {
         if (supervised) leaveParent()
         else if (options.json === true) printJson(last)
         else if (last !== null)
-          print(`${grouped((last as WorkerProgress).applied)} records applied in ${seconds(Date.now() - started)}`)
+          print(`${grouped((last as Told).applied)} records applied in ${seconds(Date.now() - started)}`)
       }),
     )
 }

@@ -26,7 +26,7 @@ export const emptyPosition = (logId: string): Position => ({ logId, streams: {} 
 export const nextOffset = (position: Position, stream: string, partition: number): Offset =>
   position.streams[stream]?.[partition]?.next ?? offsetZero
 
-/** Total records covered, over all streams or one. */
+/** Offsets covered, over all streams or one: records, where offsets are dense from 0 (EventLogTraits.offsets). */
 export function recordCount(position: Position, stream?: string): number {
   let total = 0
   for (const [name, partitions] of Object.entries(position.streams)) {

@@ -20,6 +20,7 @@ const inFile =
 
 const shardState = inFile('connectors/kit/shard-state.ts')
 const projection = inFile('worker/online-projection.ts')
+const run = inFile('worker/run-online.ts')
 const shard = inFile('worker/shard-set.ts')
 const loadRows = inFile('worker/load-rows.ts')
 const keeper = inFile('worker/shard-keeper.ts')
@@ -179,6 +180,16 @@ export const bugs: readonly Bug[] = [
     'a lost shard is not asked for again',
     'lost !== undefined && nowMs - lost.atMs < pauseMs(lost)',
     'lost !== undefined',
+  ),
+  run(
+    'a worker with nothing to write does not look at its store',
+    'caughtUp()\n      await this.#checkStore()',
+    'caughtUp()',
+  ),
+  projection(
+    'a shard that the store has moved is kept',
+    "this.#lose(await strayedShards(this.#store, this.#shards), 'stale')",
+    'await strayedShards(this.#store, this.#shards)',
   ),
   // Memory as a cache.
   engine(

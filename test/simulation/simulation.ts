@@ -42,6 +42,10 @@ export const eventsMin = 2_000
 const shards = 8
 /** Share of the runs with an embedded store: one node, one command a flush. */
 const embeddedShare = 0.3
+/** Share of the runs whose log goes on after the last fault. */
+const lastWritesShare = 0.3
+/** Share of the runs in which a store loses something when all is quiet. */
+const lastLossShare = 0.3
 /** Of readers that read all the time. */
 const readerCount = 2
 /** Faults come until then; the log stops growing a little before. */
@@ -94,6 +98,7 @@ class Simulation {
       memoryBytesMax: random.pick([25_000, 45_000, 1e9]),
       flushMs: random.pick([50, 300, 1_500]),
       pollMs: random.pick([100, 300]),
+      checkMs: random.pick([200, 1_000]),
     }
     this.#world = {
       scheduler,
@@ -141,10 +146,12 @@ class Simulation {
     for (const place of this.#current.keys()) this.#startWorker(place)
     await scheduler.run(() => scheduler.nowMs >= faultsUntilMs, stepsMax)
     this.#world.network.fateShare = 0
-    this.#writeLast()
-    await scheduler.run(() => this.#isCaughtUp() || scheduler.nowMs >= faultsUntilMs + catchUpMs, stepsMax)
-    if (scheduler.finding === null && !this.#isCaughtUp())
-      scheduler.fail(new Finding('the workers do not catch up once nothing goes wrong any more'))
+    if (scheduler.random.chance(lastWritesShare)) this.#writeLast()
+    await this.#catchUp()
+    if (scheduler.random.chance(lastLossShare)) {
+      this.#loseLast()
+      await this.#catchUp()
+    }
     const lingerUntilMs = scheduler.nowMs + lingerMs
     await scheduler.run(() => scheduler.nowMs >= lingerUntilMs, stepsMax)
     this.#isOver = true
@@ -171,14 +178,32 @@ class Simulation {
     }
   }
 
-  /**
-   * A worker that has nothing to write does not look at the store, and so does not see that it lost something: the log goes
-   * on a little.
-   */
+  /** Sometimes the log goes on a little when all is well again: else it is for the workers to see what a store has lost. */
   #writeLast(): void {
     const workload = new Workload(this.#scheduler.random)
     for (const stream of this.#world.catalog.streams.keys())
       this.#scheduler.after(500, () => this.#append(workload, stream, 8))
+  }
+
+  /** Nobody writes any more: what is lost now is seen by who looks. */
+  #loseLast(): void {
+    const { scheduler, nodes } = this.#world
+    const fault = {
+      kind: 'failover',
+      node: scheduler.random.integer(0, nodes.length - 1),
+      lost: scheduler.random.integer(1, 6),
+    } as const
+    this.#count(fault.kind)
+    scheduler.note('fault', faultText(fault))
+    this.#inject(fault)
+  }
+
+  async #catchUp(): Promise<void> {
+    const scheduler = this.#scheduler
+    const untilMs = scheduler.nowMs + catchUpMs
+    await scheduler.run(() => this.#isCaughtUp() || scheduler.nowMs >= untilMs, stepsMax)
+    if (scheduler.finding === null && !this.#isCaughtUp())
+      scheduler.fail(new Finding('the workers do not catch up once nothing goes wrong any more'))
   }
 
   #append(workload: Workload, stream: string, size: number): void {

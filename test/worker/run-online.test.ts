@@ -10,13 +10,16 @@ import { count, sum } from '../../core/definition/functions.ts'
 import { entity, stream } from '../../core/definition/stream.ts'
 import { view } from '../../core/definition/view.ts'
 import { planView } from '../../core/engine/plan.ts'
+import { FeatureStoreError } from '../../core/errors.ts'
 import { offset, type Offset } from '../../core/event/position.ts'
 import { silentLogger } from '../../core/ports/environment.ts'
 import { lawfulTraits, type EventLog } from '../../core/ports/event-log.ts'
 import type { ShardFlush } from '../../core/ports/online-store.ts'
 import { compileEncoder, streamSchema } from '../../schemas/avro/index.ts'
 import { stateDigest } from '../../worker/audit/digest.ts'
+import type { PartitionLag } from '../../worker/lag.ts'
 import { runOnline } from '../../worker/run-online.ts'
+import { runWorker } from '../../worker/run.ts'
 import type { OnlineWorkerOptions } from '../../worker/run-online.ts'
 import { FaultyStore, noFaults } from './faulty-store.ts'
 
@@ -158,7 +161,8 @@ describe('reading a log that is elsewhere', () => {
     moved.resolve()
     await until(() => seen.waits.length === 2)
     expect(await isRead(store, log)()).toBe(true)
-    expect([seen.describes, progress.at(-1)]).toEqual([before, { projection: 'online', applied: 6_100, total: 6_100 }])
+    expect(seen.describes).toBe(before)
+    expect(progress.at(-1)).toMatchObject({ projection: 'online', applied: 6_100, total: 6_100 })
     nowMs += 2_000
     moved.resolve()
     await until(() => seen.waits.length === 3)
@@ -323,6 +327,82 @@ describe('a store that does not answer', () => {
     await checkState(store, log)
   })
 
+  it('is behind in every partition where it was not written to, until it answers', async () => {
+    const log = await openLog()
+    await append(log, 300)
+    const store = new FaultyStore(shards)
+    let refusals = 8
+    const online = new Proxy(store, {
+      get: (of, name) => {
+        if (name === 'apply') of.faults.apply = refusals-- > 0 ? 'before' : 'none'
+        const value: unknown = Reflect.get(of, name)
+        return typeof value === 'function' ? value.bind(of) : value
+      },
+    })
+    const seen: PartitionLag[][] = []
+    const told: string[] = []
+    let nowMs = 20_000
+    await runWorker(
+      optionsOf({
+        log,
+        online,
+        clock: { nowMs: () => (nowMs += 20) },
+        logger: { ...silentLogger, info: (event) => told.push(event) },
+        onProgress: ({ projection, lag }) => {
+          if (projection === 'online') seen.push([...lag])
+        },
+      }),
+    )
+    const places = seen.map((lags) => lags.map(({ end, applied, offsets }) => [end, applied, offsets]))
+    expect(places[0]).toEqual([
+      [300, 0, 300],
+      [300, 0, 300],
+    ])
+    expect(places.at(-1)).toEqual([
+      [300, 300, 0],
+      [300, 300, 0],
+    ])
+    expect(seen.at(-1)?.map(({ lagMs }) => lagMs)).toEqual([0, 0])
+    expect(seen[0]?.map(({ lagMs }) => lagMs)).toEqual([null, null])
+    // All is stored; then more comes while the store is away for long.
+    const stop = new AbortController()
+    let isDown = false
+    const failing = new Proxy(store, {
+      get: (of, name) => {
+        if (name === 'apply' && isDown) of.faults.apply = 'before'
+        const value: unknown = Reflect.get(of, name)
+        return typeof value === 'function' ? value.bind(of) : value
+      },
+    })
+    let behind: PartitionLag[] = []
+    let rounds = 0
+    await runWorker(
+      optionsOf({
+        log,
+        online: failing,
+        until: 'aborted',
+        signal: stop.signal,
+        clock: { nowMs: () => (nowMs += 20) },
+        logger: { ...silentLogger, info: (event) => told.push(event) },
+        onProgress: ({ projection, lag }) => {
+          if (projection !== 'online') return
+          behind = [...lag]
+          if (behind.some(({ lagMs, offsets }) => offsets > 0 && (lagMs ?? 0) > 12_000)) stop.abort()
+        },
+        sleep: async () => {
+          isDown = true
+          if (rounds++ === 0) await append(log, 10)
+          await turn()
+        },
+      }),
+    )
+    expect(behind.map(({ end, offsets }) => [end, offsets])).toEqual([
+      [310, 10],
+      [310, 10],
+    ])
+    expect(told).toContain('worker.lag')
+  })
+
   it('holds a worker up at a stop until the store has all that was applied', async () => {
     const log = await openLog()
     await append(log, 300)
@@ -392,6 +472,53 @@ describe('the one worker of an embedded store', () => {
       () => {},
     )
     expect(store.outcomes).toContain('gap')
+    await checkState(store, log)
+  })
+
+  it('sees that the store has lost something though nothing is written any more, and asks again where it is not told', async () => {
+    const log = await openLog()
+    const store = new FaultyStore(shards)
+    await append(log, 100)
+    const stop = new AbortController()
+    const told: string[] = []
+    let checks = 0
+    let isDown = false
+    const online = new Proxy(store, {
+      get: (of, name) => {
+        const value: unknown = Reflect.get(of, name)
+        if (name !== 'positions') return typeof value === 'function' ? value.bind(of) : value
+        return async (asked: readonly number[]) => {
+          checks++
+          expect(asked).toEqual(all)
+          if (isDown) throw new FeatureStoreError('FS_ONLINE_UNAVAILABLE', 'it does not answer')
+          return store.positions(asked)
+        }
+      },
+    })
+    const work = runOnline(
+      optionsOf({
+        log,
+        online,
+        until: 'aborted',
+        signal: stop.signal,
+        settings: { shards, historyMs: 0, memoryBytesMax: 1 << 20, flushMs: 100, pollMs: 1, checkMs: 500 },
+        logger: { ...silentLogger, warn: (event, fields) => told.push(`${event} of ${String(fields?.['of'])}`) },
+      }),
+      () => {},
+    )
+    await until(() => checks > 0)
+    expect(await isRead(store, log)()).toBe(true)
+    expect(told).toEqual([])
+    isDown = true
+    for (const cell of store.cells.slice(0, 3)) await cell.rollBack(1)
+    const before = checks
+    await until(() => checks > before + 2)
+    isDown = false
+    await until(isRead(store, log))
+    stop.abort()
+    await work
+    expect(told.filter((line) => line.startsWith('shards.lost'))).toHaveLength(3)
+    expect(told).toContain('online.unavailable of check')
     await checkState(store, log)
   })
 
