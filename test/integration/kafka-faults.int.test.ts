@@ -104,6 +104,19 @@ describe('a Kafka log whose wire breaks', () => {
     await expectOnce(30)
   })
 
+  it('an append by who asked for the sequence is taken, also where another process appended meanwhile', async () => {
+    await using log = await open()
+    await log.create(stream, { partitions: 1 })
+    await append(log, 0, 10)
+    await using other = await open()
+    await append(other, 10, 10)
+    await append(other, 20, 10)
+    expect(await log.nextSequence(stream, 0, producerId)).toBe(30)
+    await append(log, 30, 10)
+    await append(other, 40, 10)
+    await expectOnce(50)
+  })
+
   it.each(['to-server', 'to-client', 'both'] as const)('a fetch over a half-open wire (%s) goes on', async (way) => {
     await using log = await open()
     await log.create(stream, { partitions: 1 })
@@ -161,6 +174,23 @@ describe('a Kafka log whose wire breaks', () => {
 })
 
 describe('the errors of a wire', () => {
+  it('an address that does not answer is waited for once a try, by however many names it is known', async () => {
+    await using maker = await open()
+    await maker.create(stream, { partitions: 1 })
+    await using log = await open({ retryMs: 0 })
+    await log.describe(stream)
+    proxyOf().inflict({ kind: 'swallow', way: 'both' })
+    proxyOf().cut()
+    const isAway = { code: 'FS_KAFKA_UNAVAILABLE' }
+    // The first one meets the connection that was cut.
+    await expect(log.describe(stream)).rejects.toMatchObject(isAway)
+    const before = proxyOf().connections
+    await expect(log.describe(stream)).rejects.toMatchObject(isAway)
+    expect(proxyOf().connections - before).toBe(1)
+    proxyOf().heal()
+    proxyOf().cut()
+  })
+
   it('a broker that takes connections and says nothing is unavailable, not waited for without end', async () => {
     proxyOf().inflict({ kind: 'swallow', way: 'both' })
     const opened = open({ retryMs: 0 })
