@@ -1,0 +1,83 @@
+/** What must be true when the faults are over. Nothing of it is a worker's word. */
+import { valueAt } from '../../core/engine/feature-column.ts'
+import { openLookup } from '../../cli/serve-process.ts'
+import { run } from '../cli/support.ts'
+import { stream, type Arena } from './arena.ts'
+import { cards } from './payments.ts'
+
+export interface Verdict {
+  /** Records in the topic. */
+  readonly events: number
+  /** Records that every shard's position covers. */
+  readonly applied: number
+  /** One line each; none where all is well. */
+  readonly mismatches: readonly string[]
+}
+
+/**
+ * Ends producer and workers, then asks: does the log have what was appended, has every shard applied all of it, does what
+ * is served equal what the producer knows and what the naive twin makes of the log, and is all state, dead letters too,
+ * that of a store into which the log was read once?
+ */
+export async function verify(arena: Arena): Promise<Verdict> {
+  const { producer, findings } = arena
+  await producer.stop()
+  await arena.settled().catch((error: unknown) => void findings.push(String(error)))
+  await arena.dismiss()
+  const events = await topicRecords(arena)
+  const applied = await appliedRecords(arena)
+  if (events !== producer.records) findings.push(`the topic has ${events} records, ${producer.records} were appended`)
+  if (applied !== events) findings.push(`${applied} of ${events} records are applied by every shard`)
+  findings.push(...(await wrongTotals(arena)))
+  findings.push(...(await failure(arena, ['audit', '--rows', '300', '--seed', '3'])))
+  const before = await deadLetters(arena)
+  findings.push(...(await failure(arena, ['rebuild', '--verify'])))
+  const after = await deadLetters(arena)
+  if (before.length === 0) findings.push('no event was too late: nothing is known of dead letters')
+  if (before.join('\n') !== after.join('\n'))
+    findings.push(`${before.length} dead letters, and ${after.length} after a rebuild, or others`)
+  return { events, applied, mismatches: [...findings] }
+}
+
+async function topicRecords({ log }: Arena): Promise<number> {
+  const partitions = (await log.log.describe(stream)) ?? []
+  return partitions.reduce((sum, { start, end }) => sum + end - start, 0)
+}
+
+async function appliedRecords({ positions }: Arena): Promise<number> {
+  const found = (await positions.read()) ?? []
+  const partitions = found[0]?.length ?? 0
+  let sum = 0
+  for (let partition = 0; partition < partitions; partition++)
+    sum += Math.min(...found.map((held) => held[partition] ?? 0))
+  return sum
+}
+
+/** Cards whose totals are not those of the payments that were appended. */
+async function wrongTotals({ project, producer }: Arena): Promise<string[]> {
+  await using opened = await openLookup(project)
+  const { columns } = await opened.lookup.getFeatures({
+    features: ['totals:n', 'totals:cents'],
+    entities: { card: cards },
+    request: {},
+  })
+  const [n, cents] = columns
+  if (n === undefined || cents === undefined) throw new Error('no totals')
+  return cards.flatMap((card, row) => {
+    const expected = producer.payments.totals.get(card)
+    const served = `${valueAt(n, row)} payments of ${valueAt(cents, row) ?? 0n} cents`
+    const appended = `${expected?.n ?? 0} payments of ${expected?.cents ?? 0n} cents`
+    return served === appended ? [] : [`${card}: served ${served}, appended ${appended}`]
+  })
+}
+
+/** A command that finds out for itself whether all is well, and says so by its exit code. */
+async function failure({ project }: Arena, args: readonly string[]): Promise<string[]> {
+  const { code, stdout, stderr } = await run(project.folder, [...args, '--json'])
+  return code === 0 ? [] : [`${args[0]}: exit code ${code}: ${stderr.trim()} ${stdout.trim().slice(0, 2_000)}`]
+}
+
+async function deadLetters({ positions }: Arena): Promise<string[]> {
+  const letters = await positions.deadLetters()
+  return letters.map((letter) => JSON.stringify(letter)).sort()
+}
