@@ -49,6 +49,8 @@ export class Arena implements AsyncDisposable {
   readonly findings: string[] = []
   /** How often something was harmed. */
   faults = 0
+  /** Workers that ended by SIGKILL. */
+  kills = 0
   /** Workers that ended by themselves. */
   endings = 0
   readonly #scenario: Scenario
@@ -90,7 +92,7 @@ export class Arena implements AsyncDisposable {
     const arena = new Arena({ servers, project, producer, log, positions }, scenario, stack.move())
     try {
       for (let count = scenario.workers ?? 2; count > 0; count--) arena.spawn()
-      if (arena.workers.length > 0) await arena.#reach(await producer.appended(), recoveryMsMax)
+      if (scenario.program === undefined) await arena.#reach(await producer.appended(), recoveryMsMax)
       return arena
     } catch (error) {
       await arena[Symbol.asyncDispose]()
@@ -100,16 +102,22 @@ export class Arena implements AsyncDisposable {
 
   /** One more worker. */
   spawn(options: Pick<WorkerStart, 'killAt'> = {}): WorkerProcess {
-    const { folder } = this.project
-    const worker = new WorkerProcess(++this.#started, folder, { places: this.servers.forWorkers ?? null, ...options })
+    const { program } = this.#scenario
+    const worker = new WorkerProcess(++this.#started, {
+      folder: this.project.folder,
+      places: this.servers.forWorkers ?? null,
+      ...(program === undefined ? {} : { program }),
+      ...options,
+    })
     this.workers.push(worker)
     void worker.ended.then(async ({ code, stderr }) => {
       const index = this.workers.indexOf(worker)
       if (index >= 0) this.workers.splice(index, 1)
+      if (worker.isKilled && !this.#isClosing) this.kills++
       if (worker.mayEnd || this.#isClosing) return
       this.endings++
       if (this.#scenario.workersMayEnd !== true)
-        this.findings.push(`worker ${worker.number} ended by itself, code ${code}: ${lastLine(stderr)}`)
+        this.findings.push(`worker ${worker.number} ended by itself, code ${code}: ${lastProblem(stderr)}`)
       await sleep(restartMs)
       if (!this.#isClosing) this.spawn()
     })
@@ -169,7 +177,7 @@ export class Arena implements AsyncDisposable {
       if (performance.now() > until)
         throw new Error(
           `not every shard came to ${target.join(', ')} within ${deadlineMs} ms: ${this.positions.text}; ` +
-            this.workers.map(({ number, stderr }) => `worker ${number}: ${lastLine(stderr)}`).join('; '),
+            this.workers.map(({ number, stderr }) => `worker ${number}: ${lastProblem(stderr)}`).join('; '),
         )
       await sleep(lookMs)
     }
@@ -207,4 +215,9 @@ async function removeProject(folder: string): Promise<void> {
   rmSync(folder, { recursive: true, force: true })
 }
 
-const lastLine = (text: string): string => text.trimEnd().split('\n').at(-1) ?? ''
+/** The last line that says more than that all is as usual. */
+const lastProblem = (stderr: string): string =>
+  stderr
+    .trimEnd()
+    .split('\n')
+    .findLast((line) => !line.startsWith('{"level":30')) ?? ''

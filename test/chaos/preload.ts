@@ -6,7 +6,8 @@ import { basename, dirname } from 'node:path'
 import { stepOf } from './kill-steps.ts'
 
 const entry = process.argv[1] ?? ''
-const isWorker = basename(entry) === 'main.ts' && basename(dirname(entry)) === 'cli'
+const isWorker =
+  (basename(entry) === 'main.ts' && basename(dirname(entry)) === 'cli') || basename(entry) === 'naive-worker.ts'
 const die = (): void => void process.kill(process.pid, 'SIGKILL')
 
 if (isWorker) {

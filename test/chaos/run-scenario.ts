@@ -7,6 +7,8 @@ export interface ScenarioResult {
   readonly name: string
   readonly what: string
   readonly faults: number
+  /** Workers that ended by SIGKILL. */
+  readonly kills: number
   /** Workers that ended by themselves and were started again. */
   readonly endings: number
   readonly events: number
@@ -26,6 +28,7 @@ export async function runScenario(scenario: Scenario, seed: number): Promise<Sce
     name,
     what,
     faults: arena?.faults ?? 0,
+    kills: arena?.kills ?? 0,
     endings: arena?.endings ?? 0,
     recoveries: arena?.recoveries ?? [],
     counts: scenario.compare === undefined,

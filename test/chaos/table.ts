@@ -6,7 +6,7 @@ export function percentile(values: readonly number[], share: number): number {
   return sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)] ?? Number.NaN
 }
 
-const header = ['scenario', 'faults', 'events', 'applied', 'mismatches', 'measured', 'p50 s', 'p99 s', 'max s']
+const header = ['scenario', 'faults', 'kills', 'events', 'applied', 'mismatches', 'measured', 'p50 s', 'p99 s', 'max s']
 
 const timesOf = (ms: readonly number[]): string[] => [
   String(ms.length),
@@ -16,6 +16,7 @@ const timesOf = (ms: readonly number[]): string[] => [
 const rowOf = (result: ScenarioResult): string[] => [
   result.name,
   String(result.faults),
+  String(result.kills),
   String(result.events),
   String(result.applied),
   String(result.mismatches.length),
@@ -30,6 +31,7 @@ export function tableOf(results: readonly ScenarioResult[]): string {
   const all = [
     'all',
     sum(({ faults }) => faults),
+    sum(({ kills }) => kills),
     sum(({ events }) => events),
     sum(({ applied }) => applied),
     sum(({ mismatches }) => mismatches.length),

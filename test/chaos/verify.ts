@@ -1,7 +1,9 @@
 /** What must be true when the faults are over. Nothing of it is a worker's word. */
 import { valueAt } from '../../core/engine/feature-column.ts'
 import { openLookup } from '../../cli/serve-process.ts'
-import { run } from '../cli/support.ts'
+import { openOffline } from '../../cli/stores.ts'
+import { recordCount } from '../../core/event/position.ts'
+import { eventually, run } from '../cli/support.ts'
 import { stream, type Arena } from './arena.ts'
 import { cards } from './payments.ts'
 
@@ -14,6 +16,8 @@ export interface Verdict {
   readonly mismatches: readonly string[]
 }
 
+const offlineMsMax = 180_000
+
 /**
  * Ends producer and workers, then asks: does the log have what was appended, has every shard applied all of it, does what
  * is served equal what the producer knows and what the naive twin makes of the log, and is all state, dead letters too,
@@ -22,7 +26,9 @@ export interface Verdict {
 export async function verify(arena: Arena): Promise<Verdict> {
   const { producer, findings } = arena
   await producer.stop()
-  await arena.settled().catch((error: unknown) => void findings.push(String(error)))
+  const noted = (error: unknown): void => void findings.push(String(error))
+  await arena.settled().catch(noted)
+  await offlineSettled(arena).catch(noted)
   await arena.dismiss()
   const events = await topicRecords(arena)
   const applied = await appliedRecords(arena)
@@ -37,6 +43,15 @@ export async function verify(arena: Arena): Promise<Verdict> {
   if (before.join('\n') !== after.join('\n'))
     findings.push(`${before.length} dead letters, and ${after.length} after a rebuild, or others`)
   return { events, applied, mismatches: [...findings] }
+}
+
+/** The offline tables hold every record: filled by the worker whose turn it is, whoever died before it. */
+async function offlineSettled({ project, log, producer }: Arena): Promise<void> {
+  await using offline = await openOffline(project, log.log.logId, 'read')
+  await eventually('the offline tables hold every record', offlineMsMax, async () => {
+    const position = await offline.position([stream])
+    return recordCount(position) === producer.records
+  })
 }
 
 async function topicRecords({ log }: Arena): Promise<number> {
@@ -74,7 +89,7 @@ async function wrongTotals({ project, producer }: Arena): Promise<string[]> {
 /** A command that finds out for itself whether all is well, and says so by its exit code. */
 async function failure({ project }: Arena, args: readonly string[]): Promise<string[]> {
   const { code, stdout, stderr } = await run(project.folder, [...args, '--json'])
-  return code === 0 ? [] : [`${args[0]}: exit code ${code}: ${stderr.trim()} ${stdout.trim().slice(0, 2_000)}`]
+  return code === 0 ? [] : [`${args[0]}: exit code ${code}: ${stderr.trim()} ${stdout.trim().slice(0, 600)}`]
 }
 
 async function deadLetters({ positions }: Arena): Promise<string[]> {

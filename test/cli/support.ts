@@ -27,14 +27,14 @@ export class Running {
   stdout = ''
   stderr = ''
 
-  constructor(folder: string, args: readonly string[], input?: string, env: Readonly<Record<string, string>> = {}) {
+  constructor(folder: string, args: readonly string[], input?: string) {
     // `init` takes its folder as an argument.
     const project = args[0] === 'init' || args.includes('--help') ? [] : ['--project', folder]
     this.child = spawn(process.execPath, [bin, ...args, ...project], {
       cwd: folder,
       detached: true,
       stdio: ['pipe', 'pipe', 'pipe'],
-      env: { ...process.env, TIDEMARK_LOG_LEVEL: 'warn', ...env },
+      env: { ...process.env, TIDEMARK_LOG_LEVEL: 'warn' },
     })
     this.child.stdout?.on('data', (bytes: Buffer) => (this.stdout += bytes.toString()))
     this.child.stderr?.on('data', (bytes: Buffer) => (this.stderr += bytes.toString()))
@@ -54,12 +54,8 @@ export class Running {
   }
 }
 
-export const start = (
-  folder: string,
-  args: readonly string[],
-  input?: string,
-  env?: Readonly<Record<string, string>>,
-): Running => new Running(folder, args, input, env)
+export const start = (folder: string, args: readonly string[], input?: string): Running =>
+  new Running(folder, args, input)
 
 /** Runs a command to its end. */
 export async function run(folder: string, args: readonly string[], input = ''): Promise<Finished> {

@@ -11,28 +11,40 @@ const burst = 5
 export const randomKills = (kills: number): Scenario => ({
   name: 'kill -9 of one of two',
   what: `one of two workers is killed at any moment, ${burst} times in quick succession, then they are given time`,
-  run: (arena, random) => killing(arena, random, kills, 1),
+  run: (arena, random) => killing(arena, random, { kills, atOnce: 1 }),
 })
 
 export const killsOfBoth = (kills: number): Scenario => ({
   name: 'kill -9 of both',
   what: 'both workers are killed at once: nobody lives who knows anything',
-  run: (arena, random) => killing(arena, random, kills, 2),
+  run: (arena, random) => killing(arena, random, { kills, atOnce: 2 }),
 })
 
-async function killing(arena: Arena, random: Prng, kills: number, atOnce: number): Promise<void> {
-  for (let killed = 0; killed < kills;) {
+export interface Killing {
+  readonly kills: number
+  readonly atOnce: 1 | 2
+  /** False: those that are killed do not say how far they are, and are given as much time as Tidemark may take. */
+  readonly measured?: boolean
+}
+
+const recoveryMs = 10_000
+
+export async function killing(arena: Arena, random: Prng, { kills, atOnce, measured = true }: Killing): Promise<void> {
+  let strikes = 0
+  for (let killed = 0; killed < kills; killed += atOnce) {
     await sleep(random.integer(300, 1_800))
     const kill = async (): Promise<void> => {
-      for (const worker of chosen(arena, random, atOnce)) {
-        await worker.kill()
-        arena.spawn()
-        killed++
-      }
+      const victims = chosen(arena, random, atOnce)
+      await Promise.all(victims.map((victim) => victim.kill()))
+      for (const _victim of victims) arena.spawn()
     }
-    const isLast = killed % burst === burst - 1 || killed + atOnce >= kills
-    if (isLast || atOnce > 1) await arena.fault('kill -9', kill)
-    else await arena.strike(kill)
+    const isLast = ++strikes % burst === 0 || killed + atOnce >= kills
+    if (isLast && measured) {
+      await arena.fault(atOnce === 1 ? 'kill -9' : 'kill -9 of both', kill)
+      continue
+    }
+    await arena.strike(kill)
+    if (isLast) await sleep(recoveryMs)
   }
 }
 
