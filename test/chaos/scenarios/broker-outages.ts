@@ -38,7 +38,7 @@ export const brokerDiskFull = (rounds: number): Scenario => ({
   name: 'broker disk full',
   what: 'the broker can write no more and ends; later there is room, and it is started again',
   async run(arena, random) {
-    if (onPath('prlimit') === null) return console.error('broker disk full: skipped: there is no prlimit (util-linux)')
+    if (!canFillDisk()) return console.error('broker disk full: skipped: there is no prlimit (util-linux)')
     for (let round = 0; round < rounds; round++) {
       await sleep(random.integer(0, 1_000))
       await arena.fault('broker disk full', async (mark) => {
@@ -51,8 +51,10 @@ export const brokerDiskFull = (rounds: number): Scenario => ({
   },
 })
 
+export const canFillDisk = (): boolean => onPath('prlimit') !== null
+
 /** Until the broker has ended of it. */
-async function fillDisk({ servers }: Arena): Promise<void> {
+export async function fillDisk({ servers }: Arena): Promise<void> {
   const [broker] = servers.kafka.nodes
   if (broker === undefined) throw new Error('no broker')
   const limit = `--fsize=${fullAtBytes}:unlimited`

@@ -26,22 +26,29 @@ export const failoverByHand = (rounds: number): Scenario => {
       let [primary, replica] = pairOf(redis)
       for (let round = 0; round < rounds; round++) {
         await follow(replica, primary)
-        await redisCommand(replica.port, ['REPLICAOF', '127.0.0.1', '1'])
+        await cutOff(replica)
         // Now and then workers come or go meanwhile: then it is their taking of shards that is lost.
         if (round % 2 === 1) arena.spawn()
         await sleep(random.integer(500, 4_000))
-        await arena.fault('Redis failover, tail lost', async () => {
-          await redisCommand(replica.port, ['REPLICAOF', 'NO', 'ONE'])
-          for (const front of fronts) front.target = replica.port
-          await primary.kill()
-          for (const front of fronts) front.cut()
-        })
+        await arena.fault('Redis failover, tail lost', () => replace(primary, replica, fronts))
         if (round % 2 === 1) await arena.workers[0]?.leave()
         ;[primary, replica] = [replica, primary]
         await replica.start()
       }
     },
   }
+}
+
+/** It keeps what it has, and learns no more. */
+export async function cutOff(replica: ServerNode): Promise<void> {
+  await redisCommand(replica.port, ['REPLICAOF', '127.0.0.1', '1'])
+}
+
+export async function replace(primary: ServerNode, replica: ServerNode, fronts: readonly FaultProxy[]): Promise<void> {
+  await redisCommand(replica.port, ['REPLICAOF', 'NO', 'ONE'])
+  for (const front of fronts) front.target = replica.port
+  await primary.kill()
+  for (const front of fronts) front.cut()
 }
 
 /** Workers and harness see one address, whoever stands behind it. */
@@ -58,7 +65,7 @@ async function openPair(fronts: FaultProxy[]): Promise<Servers> {
   return { ...servers, direct: servers.forWorkers ?? servers.direct }
 }
 
-function pairOf({ dataNodes }: RedisServer): [primary: ServerNode, replica: ServerNode] {
+export function pairOf({ dataNodes }: RedisServer): [primary: ServerNode, replica: ServerNode] {
   const [primary, replica] = dataNodes
   if (primary === undefined || replica === undefined) throw new Error('no pair')
   return [primary, replica]
@@ -70,7 +77,7 @@ async function follow(replica: ServerNode, primary: ServerNode): Promise<void> {
   await inSync(replica)
 }
 
-const inSync = (replica: ServerNode): Promise<void> =>
+export const inSync = (replica: ServerNode): Promise<void> =>
   until(
     'the replica follows',
     async () => {
