@@ -86,6 +86,7 @@ export class Arena implements AsyncDisposable {
       putSchema: log.putSchema,
       stream: streamOf(project.catalog, stream),
       random: new Prng(seed),
+      ...(scenario.paymentsPerTick === undefined ? {} : { paymentsPerTick: scenario.paymentsPerTick }),
     })
     stack.defer(() => producer.stop().catch(() => {}))
     const positions = stack.use(new Positions(project, stream))

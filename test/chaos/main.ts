@@ -1,27 +1,28 @@
 /**
- * `npm run chaos -- [--kills N] [--seed S] [--only TEXT] [--json]`: workers as processes on a real Kafka and a real Redis,
- * harmed in every way of `scenarios/`; fails when anything is lost, doubled or wrong afterwards.
+ * `npm run chaos -- [--short] [--kills N] [--seed S] [--only TEXT] [--json]`: workers as processes on a real Kafka and a
+ * real Redis, harmed in every way of `scenarios/`; fails when anything is lost, doubled or wrong afterwards.
  */
 import { parseArgs } from 'node:util'
 import { runScenario, type ScenarioResult } from './run-scenario.ts'
-import { scenariosOf } from './scenarios/index.ts'
+import { scenariosOf, shortScenariosOf } from './scenarios/index.ts'
 import { percentile, tableOf } from './table.ts'
 
-const usage = 'usage: npm run chaos -- [--kills N] [--seed S] [--only TEXT] [--json]'
+const usage = 'usage: npm run chaos -- [--short] [--kills N] [--seed S] [--only TEXT] [--json]'
 
 async function main(): Promise<number> {
   const { values } = parseArgs({
     options: {
-      kills: { type: 'string', default: '200' },
+      short: { type: 'boolean', default: false },
+      kills: { type: 'string' },
       seed: { type: 'string', default: String(Date.now() % 1_000_000) },
       only: { type: 'string', default: '' },
       json: { type: 'boolean', default: false },
     },
   })
-  const kills = Number(values.kills)
+  const kills = Number(values.kills ?? (values.short ? 20 : 200))
   const seed = Number(values.seed)
   const scenarios = Number.isSafeInteger(kills)
-    ? scenariosOf({ kills }).filter(({ name }) => name.includes(values.only))
+    ? (values.short ? shortScenariosOf : scenariosOf)({ kills }).filter(({ name }) => name.includes(values.only))
     : []
   if (kills < 1 || !Number.isSafeInteger(seed) || scenarios.length === 0) {
     console.error(usage)
@@ -36,7 +37,9 @@ async function main(): Promise<number> {
     for (const text of result.mismatches) console.error(`  ${text}`)
   }
   if (!values.json)
-    console.log(`\n${tableOf(results)}\n\nseed ${seed}: npm run chaos -- --kills ${kills} --seed ${seed}`)
+    console.log(
+      `\n${tableOf(results)}\n\nseed ${seed}: npm run chaos -- ${values.short ? '--short ' : ''}--kills ${kills} --seed ${seed}`,
+    )
   return results.some(({ counts, mismatches }) => counts && mismatches.length > 0) ? 1 : 0
 }
 

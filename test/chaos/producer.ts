@@ -17,11 +17,12 @@ export interface ProducerOptions {
   readonly paymentsPerTick?: number
   /** Pause between two times, milliseconds. Default 50. */
   readonly everyMs?: number
+  /** Before an append that was not answered is asked for, milliseconds. Default 200. */
+  readonly retryMs?: number
 }
 
 /** The only one of its topic, which is new. */
 const producerId = 1n << 61n
-const retryMs = 200
 const appendMsMax = 300_000
 
 /**
@@ -104,7 +105,7 @@ export class Producer {
   }
 
   async #write(partition: number, records: readonly LogRecord[]): Promise<void> {
-    const { log, stream } = this.#options
+    const { log, stream, retryMs = 200 } = this.#options
     const baseSequence = this.#written[partition] as number
     const end = baseSequence + records.length
     const until = performance.now() + appendMsMax

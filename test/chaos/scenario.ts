@@ -13,6 +13,8 @@ export interface Scenario {
   readonly workers?: number
   /** True: workers may end by themselves, and are started again as a supervisor does. Default: that is a finding. */
   readonly workersMayEnd?: boolean
+  /** Payments appended 20 times a second. Default: 10. */
+  readonly paymentsPerTick?: number
   /** Instead of `tidemark worker`: see WorkerStart. Its progress is not read, so nothing can be measured. */
   readonly program?: string
   /** What goes wrong. Afterwards the producer is stopped, and all that the log has must have been applied once. */

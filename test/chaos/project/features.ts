@@ -9,6 +9,7 @@ import {
   lastN,
   max,
   mean,
+  none,
   service,
   stddev,
   stream,
@@ -47,13 +48,18 @@ export const byShop = view('by_shop', {
   from: payments,
   entity: shop,
   ttl: days(30),
+  history: none,
   features: ({ amount }) => ({ n_7d: count().over(days(7)), mean_7d: mean(amount).over(days(7)) }),
 })
 
-/** Nothing is too late for it and nothing grows old: whoever appends the payments knows what it must say. */
+/**
+ * Nothing is too late for it and nothing grows old: whoever appends the payments knows what it must say. Without a history:
+ * each of its rows would be made of all events of a card.
+ */
 export const totals = view('totals', {
   from: payments,
   entity: card,
+  history: none,
   features: ({ cents }) => ({ n: count(), cents: sum(cents) }),
 })
 

@@ -3,6 +3,7 @@ import { brokerDiskFull, brokerOutages } from './broker-outages.ts'
 import { killsAtSteps } from './kill-steps.ts'
 import { naive } from './naive.ts'
 import { killsOfBoth, randomKills } from './random-kills.ts'
+import { outagesInBrief } from './outages-in-brief.ts'
 import { rebalanceStorms } from './rebalance-storms.ts'
 import { failoverByHand, failoverBySentinel } from './redis-failover.ts'
 import { redisRolledBack, redisWithData, redisWithoutData } from './redis-outages.ts'
@@ -16,13 +17,20 @@ export interface ScenarioOptions {
 
 /** All that `npm run chaos` runs, in this order. */
 export const scenariosOf = ({ kills }: ScenarioOptions): readonly Scenario[] => [
-  randomKills(Math.ceil(kills * 0.6)),
+  randomKills(Math.ceil(kills * 0.65)),
   killsOfBoth(Math.ceil(kills * 0.1)),
   killsAtSteps({ atOnce: 1, rounds: Math.ceil(kills / 100) }),
   zombies(Math.ceil(kills / 20)),
   rebalanceStorms(Math.ceil(kills / 50)),
   ...outagesOf(Math.ceil(kills / 50)),
-  naive(Math.ceil(kills * 0.6)),
+  naive(Math.ceil(kills * 0.65)),
+]
+
+/** What every run of the tests has time for. */
+export const shortScenariosOf = ({ kills }: ScenarioOptions): readonly Scenario[] => [
+  randomKills(kills),
+  killsAtSteps({ atOnce: 6 }),
+  outagesInBrief(),
 ]
 
 /** What happens to the servers and on the way to them. */

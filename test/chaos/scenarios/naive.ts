@@ -7,7 +7,7 @@ import { countsKey, naiveGroup } from '../naive-worker.ts'
 import { cards } from '../payments.ts'
 import type { Scenario } from '../scenario.ts'
 import type { Verdict } from '../verify.ts'
-import { killing } from './random-kills.ts'
+import { killing, paymentsPerTick } from './random-kills.ts'
 
 const consumedMsMax = 120_000
 
@@ -16,6 +16,7 @@ export const naive = (kills: number): Scenario => ({
   name: 'naive kafkajs + HINCRBY + auto-commit',
   what: 'for comparison: two plain consumers, killed as the workers of the first scenario are',
   program: join(import.meta.dirname, '..', 'naive-worker.ts'),
+  paymentsPerTick,
   run: (arena, random) => killing(arena, random, { kills, atOnce: 1, measured: false }),
   compare,
 })

@@ -14,6 +14,9 @@ interface Brief {
   readonly calm: FaultProxy
 }
 
+/** So many faults there are at least: a disk is filled only where that can be done. */
+export const outagesInBriefMin = 16
+
 /** One of each that can happen to the servers and on the way to them, one after the other: what every check runs. */
 export const outagesInBrief = (): Scenario => {
   let brief: Brief | null = null
@@ -69,8 +72,8 @@ async function wires(arena: Arena, { kafka, redis }: Brief): Promise<void> {
       mark()
     })
   }
-  for (const of of ['EVALSHA', 'HMGET']) await lost(redis, of)
-  for (const of of ['Fetch', 'Heartbeat']) await lost(kafka, of)
+  for (const name of ['EVALSHA', 'HMGET']) await lost(redis, name)
+  for (const name of ['Fetch', 'Heartbeat']) await lost(kafka, name)
   for (const proxy of [kafka, redis]) {
     await lasting(proxy, { kind: 'delay', toServerMs: 30, toClientMs: 30 }, 500)
     await lasting(proxy, { kind: 'hold', way: 'both' }, 1_000)

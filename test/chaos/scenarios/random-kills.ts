@@ -7,10 +7,14 @@ import type { WorkerProcess } from '../worker-process.ts'
 /** Of so many kills in quick succession the last one's recovery is measured. */
 const burst = 5
 
+/** About 450 records a second: a plain consumer has work to be killed at. */
+export const paymentsPerTick = 20
+
 /** kill -9 of one of two workers, at any moment: also while they recover from the last one. */
 export const randomKills = (kills: number): Scenario => ({
   name: 'kill -9 of one of two',
   what: `one of two workers is killed at any moment, ${burst} times in quick succession, then they are given time`,
+  paymentsPerTick,
   run: (arena, random) => killing(arena, random, { kills, atOnce: 1 }),
 })
 
