@@ -70,7 +70,8 @@ export class PartitionAppender {
     const identity = producer ?? this.ownIdentity()
     const { producerId, baseSequence } = identity
     const known = this.sequences.get(producerId)
-    const expected = known ?? (await this.nextSequence(this.stream, this.partition, producerId))
+    // What is known may be out of date: another process may have appended as the same producer.
+    const expected = known === baseSequence ? known : await this.nextSequence(this.stream, this.partition, producerId)
     if (baseSequence !== expected) throw this.gap(producerId, baseSequence, `expected ${expected}`)
     if (baseSequence + records.length > sequenceMax)
       throw new FeatureStoreError(

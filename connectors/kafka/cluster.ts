@@ -144,7 +144,12 @@ export class Cluster implements Disposable {
     const { lastGood } = this
     const candidates = [...this.shuffled(this.brokers), ...this.settings.brokers.map(parseAddress)]
     let failure: unknown = null
+    // One that says nothing costs the whole of connectTimeoutMs: once, though it is known from several places.
+    const tried = new Set<string>()
     for (const { host, port } of lastGood === null ? candidates : [lastGood, ...candidates]) {
+      const address = `${host}:${port}`
+      if (tried.has(address)) continue
+      tried.add(address)
       try {
         const connection = await this.connect(host, port, 'control')
         this.lastGood = { host, port }

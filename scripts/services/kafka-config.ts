@@ -18,8 +18,10 @@ export interface Controller {
 export interface BrokerConfig {
   readonly nodeId: number
   readonly port: number
-  /** Where brokers talk to each other in plain text, when clients do not. */
+  /** Where brokers talk to each other in plain text, when clients do not or are sent elsewhere. */
   readonly internalPort: number | null
+  /** What clients are told to connect to in place of `port`; needs an internal port. */
+  readonly advertisedPort?: number
   /** All of them, this one's included. Every broker is a controller too. */
   readonly controllers: readonly Controller[]
   readonly dataFolder: string
@@ -45,17 +47,18 @@ export function propertiesOf(config: BrokerConfig): Readonly<Record<string, stri
   const replicas = Math.min(3, brokers)
   const inSync = Math.max(1, replicas - 1)
   const host = '127.0.0.1'
-  const listeners = [
-    `CLIENT://${host}:${port}`,
-    ...(internalPort === null ? [] : [`INTERNAL://${host}:${internalPort}`]),
-    `CONTROLLER://${host}:${own?.port}`,
-  ].join(',')
+  const listenersAt = (clientPort: number): string =>
+    [
+      `CLIENT://${host}:${clientPort}`,
+      ...(internalPort === null ? [] : [`INTERNAL://${host}:${internalPort}`]),
+      `CONTROLLER://${host}:${own?.port}`,
+    ].join(',')
   return {
     'process.roles': 'broker,controller',
     'node.id': nodeId,
     'controller.quorum.bootstrap.servers': controllers.map((controller) => `${host}:${controller.port}`).join(','),
-    listeners,
-    'advertised.listeners': listeners,
+    listeners: listenersAt(port),
+    'advertised.listeners': listenersAt(config.advertisedPort ?? port),
     'controller.listener.names': 'CONTROLLER',
     'inter.broker.listener.name': internalPort === null ? 'CLIENT' : 'INTERNAL',
     'listener.security.protocol.map': `CLIENT:${protocol},INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT`,

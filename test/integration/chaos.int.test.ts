@@ -5,6 +5,7 @@ import { text } from 'node:stream/consumers'
 import { afterAll, expect, it } from 'vitest'
 import { killSteps } from '../chaos/kill-steps.ts'
 import type { ScenarioResult } from '../chaos/run-scenario.ts'
+import { outagesInBriefMin } from '../chaos/scenarios/outages-in-brief.ts'
 import { requireService } from '../support/services.ts'
 
 await requireService('kafka', 'redis')
@@ -42,3 +43,13 @@ it(`after ${kills} kills at random, state and values are those of the log`, { ti
   const result = await passed('one of two')
   expect(result.kills).toBe(kills)
 })
+
+it(
+  'after outages of broker and Redis, and of the wires to both, every event was applied once',
+  { timeout },
+  async () => {
+    const { faults } = await passed('outages in brief')
+    // All of them, down to the last; a disk is filled only where that can be done.
+    expect(faults).toBeGreaterThanOrEqual(outagesInBriefMin)
+  },
+)

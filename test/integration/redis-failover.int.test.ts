@@ -2,7 +2,7 @@ import type { Redis } from 'ioredis'
 import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import type { RedisOnlineStore } from '../../connectors/redis/online-store.ts'
 import { adminOf, requireService, startRedis, type RedisServer, type ServerNode } from '../support/services.ts'
-import { startProxy, type FaultProxy } from './support/fault-proxy.ts'
+import { FaultProxy } from '../support/fault-proxy.ts'
 import { at, eventually, flush, kinds, letter, local, openAt, row, take, valuesOf } from './support/online.ts'
 
 async function untilInSync(replica: Redis): Promise<void> {
@@ -37,12 +37,12 @@ describe('online store on a pair of which the master is lost', () => {
     admins = [adminOf(master.port), adminOf(replica.port)]
     await admins[1].replicaof('127.0.0.1', master.port)
     await untilInSync(admins[1])
-    proxy = await startProxy(master.port)
+    proxy = await FaultProxy.start(master.port, 'redis')
     store = await openAt(local(proxy.port))
   }
   const end = async (): Promise<void> => {
     await store[Symbol.asyncDispose]()
-    await proxy.stop()
+    await proxy[Symbol.asyncDispose]()
     for (const admin of admins) admin.disconnect()
     await Promise.all([master[Symbol.asyncDispose](), replica[Symbol.asyncDispose]()])
   }

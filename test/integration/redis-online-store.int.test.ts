@@ -4,7 +4,7 @@ import type { LmdbOnlineStore } from '../../connectors/lmdb/online-store.ts'
 import type { RedisOnlineStore } from '../../connectors/redis/online-store.ts'
 import type { Redis } from 'ioredis'
 import { adminOf, requireService, startRedis, type RedisServer } from '../support/services.ts'
-import { startProxy, type FaultProxy } from './support/fault-proxy.ts'
+import { FaultProxy } from '../support/fault-proxy.ts'
 import {
   at,
   bytes,
@@ -45,12 +45,12 @@ describe('online store on one Redis server', async () => {
     })
     beforeEach(async () => {
       await admin.flushall()
-      proxy = await startProxy(server.port)
+      proxy = await FaultProxy.start(server.port, 'redis')
       store = await openAt(local(proxy.port), { timeoutMs: 1_000 })
     })
     afterEach(async () => {
       await store[Symbol.asyncDispose]()
-      await proxy.stop()
+      await proxy[Symbol.asyncDispose]()
     })
   }
 
@@ -63,7 +63,7 @@ describe('online store on one Redis server', async () => {
     const held = await take(store, 1)
     await store.apply([flush(held, null, 1, [row('a', '1')])])
     const before = await scriptCalls()
-    proxy.mode = 'drop-reply'
+    void proxy.breakReply({ of: 'EVALSHA' })
     const sent = flush(held, 1, 2, [row('a', '2')], [letter(1)])
     expect(kinds(await store.apply([sent]))).toEqual(['already-applied'])
     expect(await scriptCalls()).toBe(before + 2)
@@ -76,11 +76,9 @@ describe('online store on one Redis server', async () => {
   test('taking a shard whose answer was lost gives the lease that the server holds', async () => {
     await take(store, 1)
     await store.positions([1])
-    // The name of the generation is written first: its answer must pass.
-    const registered = admin.hget('tidemark:generations', 'g')
-    proxy.mode = 'drop-reply'
+    const broken = proxy.breakReply({ of: 'EVALSHA' })
     const held = await take(store, 1)
-    await registered
+    expect(await broken).toMatchObject({ of: 'EVALSHA', arrived: 0 })
     expect(kinds(await store.apply([flush(held, null, 1)]))).toEqual(['applied'])
   })
 
@@ -95,9 +93,9 @@ describe('online store on one Redis server', async () => {
   test('a connection that is half open is given up, and the flush can be sent again', async () => {
     const held = await take(store, 1)
     const sent = flush(held, null, 1, [row('a', '1')])
-    proxy.mode = 'silent'
+    proxy.inflict({ kind: 'swallow', way: 'to-client' })
     await expect(store.apply([sent])).rejects.toMatchObject({ code: 'FS_ONLINE_UNAVAILABLE', kind: 'unavailable' })
-    proxy.mode = 'pass'
+    proxy.heal()
     const outcome = kinds(await eventually(() => store.apply([sent])))
     expect(['applied', 'already-applied']).toContain(outcome[0])
     expect(await valuesOf(store, 1, ['a'])).toEqual(['1'])

@@ -139,6 +139,14 @@ describe('what Kafka is told', () => {
     ])
   })
 
+  it('clients are sent to another port, and brokers among themselves are not', () => {
+    expect(propertiesOf({ ...config, internalPort: 1003, advertisedPort: 1004 })).toMatchObject({
+      listeners: 'CLIENT://127.0.0.1:1001,INTERNAL://127.0.0.1:1003,CONTROLLER://127.0.0.1:1002',
+      'advertised.listeners': 'CLIENT://127.0.0.1:1004,INTERNAL://127.0.0.1:1003,CONTROLLER://127.0.0.1:1002',
+      'inter.broker.listener.name': 'INTERNAL',
+    })
+  })
+
   it('users are known to PLAIN and SCRAM, brokers talk among themselves in plain text, given properties win', () => {
     const users = [{ name: 'alice', password: 's3-cret' }]
     const secure = {

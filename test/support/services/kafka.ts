@@ -9,6 +9,7 @@ import { freePorts } from '../../../scripts/services/ports.ts'
 import { Problem } from '../../../scripts/services/problem.ts'
 import { settingsOf } from '../../../scripts/services/settings.ts'
 import { until } from '../../../scripts/services/wait.ts'
+import { FaultProxy } from '../fault-proxy.ts'
 import { ServerNode } from './node.ts'
 import { serverOf, temporaryFolder, withRetry, type Server } from './server.ts'
 
@@ -19,6 +20,8 @@ export interface KafkaOptions {
   readonly tls?: boolean
   /** Clients must be one of these, by PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512. */
   readonly sasl?: readonly User[]
+  /** A fault proxy stands before each broker, and is what the broker calls its address. Only in plain text. */
+  readonly proxied?: boolean
   /** Of server.properties, over ours. */
   readonly properties?: Readonly<Record<string, string | number>>
   /** Default: 256 MiB and a quick start. */
@@ -26,8 +29,10 @@ export interface KafkaOptions {
 }
 
 export interface KafkaServer extends Server {
-  /** One per broker, in the order of `nodes`; node ids count from 1. */
+  /** One per broker, in the order of `nodes`; node ids count from 1. With proxies: past them. */
   readonly addresses: readonly string[]
+  /** One per broker, where they were asked for: clients that begin at one of them stay with them. */
+  readonly proxies: readonly FaultProxy[]
   /** Certificate in PEM that signed the brokers', or null without TLS. For `localhost` and 127.0.0.1. */
   readonly ca: string | null
 }
@@ -38,7 +43,9 @@ export async function startKafka(options: KafkaOptions = {}): Promise<KafkaServe
   return await withRetry(async () => {
     const folder = temporaryFolder('kafka')
     const key = options.tls === true ? await selfSigned(folder) : null
-    const configs = await configsOf(options, folder, key?.file ?? null)
+    const proxies = await proxiesOf(options)
+    const configs = await configsOf(options, folder, key?.file ?? null, proxies)
+    for (const [index, proxy] of proxies.entries()) proxy.target = configs[index]?.port ?? 0
     const folderOf = ({ nodeId }: BrokerConfig): string => join(folder, String(nodeId))
     const nodes = configs.map((config) => {
       const { nodeId, port, internalPort, protocol } = config
@@ -69,17 +76,35 @@ export async function startKafka(options: KafkaOptions = {}): Promise<KafkaServe
       for (const { dataFolder } of configs) rmSync(dataFolder, { recursive: true, force: true })
       await format()
     }
-    const addresses = nodes.map((node) => node.address)
+    const isProxied = proxies.length > 0
+    const addresses = configs.map(({ port, internalPort }) => `127.0.0.1:${isProxied ? internalPort : port}`)
     const server = serverOf({ folder, address: addresses.join(','), nodes, start, wipe })
+    const close = async (): Promise<void> => {
+      for (const proxy of proxies) await proxy[Symbol.asyncDispose]()
+      await server[Symbol.asyncDispose]()
+    }
     const first = async (): Promise<void> => {
       await format()
       await start()
     }
-    return { server: { ...server, addresses, ca: key?.certificate ?? null }, start: first }
+    const ca = key?.certificate ?? null
+    return { server: { ...server, addresses, proxies, ca, [Symbol.asyncDispose]: close }, start: first }
   })
 }
 
-async function configsOf({ brokers = 1, tls, sasl, properties }: KafkaOptions, folder: string, keyFile: string | null) {
+/** One for each broker; brokers are told of them before they have ports. */
+async function proxiesOf({ brokers = 1, proxied = false, tls, sasl }: KafkaOptions): Promise<readonly FaultProxy[]> {
+  if (!proxied) return []
+  if (tls === true || sasl !== undefined) throw new Error('a proxy before a broker understands plain text only')
+  return await Promise.all(Array.from({ length: brokers }, () => FaultProxy.start(0, 'kafka')))
+}
+
+async function configsOf(
+  { brokers = 1, tls, sasl, properties }: KafkaOptions,
+  folder: string,
+  keyFile: string | null,
+  proxies: readonly FaultProxy[],
+) {
   const protocol: Protocol = sasl === undefined ? (tls ? 'SSL' : 'PLAINTEXT') : tls ? 'SASL_SSL' : 'SASL_PLAINTEXT'
   const ports = await freePorts(brokers * 3)
   const port = (index: number): number => ports[index] as number
@@ -88,12 +113,13 @@ async function configsOf({ brokers = 1, tls, sasl, properties }: KafkaOptions, f
   return ids.map((id): BrokerConfig => ({
     nodeId: id + 1,
     port: port(3 * id + 1),
-    internalPort: protocol === 'PLAINTEXT' ? null : port(3 * id + 2),
+    internalPort: protocol === 'PLAINTEXT' && proxies.length === 0 ? null : port(3 * id + 2),
     controllers,
     dataFolder: join(folder, String(id + 1), 'data'),
     protocol,
     ...(keyFile !== null && { keyFile }),
     ...(sasl !== undefined && { users: sasl }),
+    ...(proxies[id] !== undefined && { advertisedPort: proxies[id].port }),
     ...(properties !== undefined && { properties }),
   }))
 }
