@@ -28,7 +28,6 @@ const open = (more: Partial<KafkaOptions> = {}): Promise<KafkaEventLog> =>
   openKafkaLog({
     brokers: [proxyOf().address],
     random,
-    knownAt: 'createTime',
     requestTimeoutMs: 500,
     connectTimeoutMs: 500,
     retryMs: 60_000,
@@ -50,7 +49,7 @@ describe('a Kafka log whose wire breaks', () => {
   it('clients that begin at the proxy stay with it, and others go past it', async () => {
     const before = proxyOf().connections
     await using log = await open()
-    await log.create(stream, { partitions: 1 })
+    await log.create(stream, { partitions: 1, knownAt: 'createTime' })
     await append(log, 0, 3)
     const [produced, connections] = [proxyOf().requests('Produce'), proxyOf().connections]
     expect([produced > 0, connections > before]).toEqual([true, true])
@@ -60,7 +59,7 @@ describe('a Kafka log whose wire breaks', () => {
 
   it('an append whose reply is lost goes again by itself, and is in the log once', async () => {
     await using log = await open()
-    await log.create(stream, { partitions: 1 })
+    await log.create(stream, { partitions: 1, knownAt: 'createTime' })
     await append(log, 0, 10)
     const produced = proxyOf().requests('Produce')
     const broken = proxyOf().breakReply({ of: 'Produce' })
@@ -77,7 +76,7 @@ describe('a Kafka log whose wire breaks', () => {
 
   it('an append that comes late, after it was sent again, changes nothing', async () => {
     await using log = await open()
-    await log.create(stream, { partitions: 1 })
+    await log.create(stream, { partitions: 1, knownAt: 'createTime' })
     await append(log, 0, 10)
     const produced = proxyOf().requests('Produce')
     proxyOf().inflict({ kind: 'hold', way: 'to-server' })
@@ -94,7 +93,7 @@ describe('a Kafka log whose wire breaks', () => {
 
   it('an append that nobody answers says that the broker is away; what is there is asked of the leader', async () => {
     await using log = await open({ retryMs: 1_000 })
-    await log.create(stream, { partitions: 1 })
+    await log.create(stream, { partitions: 1, knownAt: 'createTime' })
     await append(log, 0, 10)
     proxyOf().inflict({ kind: 'swallow', way: 'to-client' })
     await expect(append(log, 10, 10)).rejects.toMatchObject({ code: 'FS_KAFKA_UNAVAILABLE', kind: 'unavailable' })
@@ -106,7 +105,7 @@ describe('a Kafka log whose wire breaks', () => {
 
   it('an append by who asked for the sequence is taken, also where another process appended meanwhile', async () => {
     await using log = await open()
-    await log.create(stream, { partitions: 1 })
+    await log.create(stream, { partitions: 1, knownAt: 'createTime' })
     await append(log, 0, 10)
     await using other = await open()
     await append(other, 10, 10)
@@ -119,7 +118,7 @@ describe('a Kafka log whose wire breaks', () => {
 
   it.each(['to-server', 'to-client', 'both'] as const)('a fetch over a half-open wire (%s) goes on', async (way) => {
     await using log = await open()
-    await log.create(stream, { partitions: 1 })
+    await log.create(stream, { partitions: 1, knownAt: 'createTime' })
     for (let index = 0; index < 10; index++) await append(log, index * 10, 10)
     const reader = log.reader()
     const first = await reader.fetch(stream, 0, offset(0), 300)
@@ -135,7 +134,7 @@ describe('a Kafka log whose wire breaks', () => {
 
   it(`reads and appends go on through ${faults} faults of every kind, and each record is there once`, async () => {
     await using log = await open()
-    await log.create(stream, { partitions: 1 })
+    await log.create(stream, { partitions: 1, knownAt: 'createTime' })
     const reader = log.reader()
     const draws = new Prng(61)
     const sizes = new Prng(62)
@@ -176,7 +175,7 @@ describe('a Kafka log whose wire breaks', () => {
 describe('the errors of a wire', () => {
   it('an address that does not answer is waited for once a try, by however many names it is known', async () => {
     await using maker = await open()
-    await maker.create(stream, { partitions: 1 })
+    await maker.create(stream, { partitions: 1, knownAt: 'createTime' })
     await using log = await open({ retryMs: 0 })
     await log.describe(stream)
     proxyOf().inflict({ kind: 'swallow', way: 'both' })

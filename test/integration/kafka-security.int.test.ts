@@ -1,7 +1,7 @@
 import { rmSync } from 'node:fs'
 import { type AddressInfo, createServer } from 'node:net'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { type KafkaOptions, openKafkajsLog, openKafkaLog } from '../../connectors/kafka/index.ts'
+import { kafkajsOf, type KafkaOptions, openKafkajsLog, openKafkaLog, settingsOf } from '../../connectors/kafka/index.ts'
 import { recordsFrom } from '../../connectors/kit/event-log-suite.ts'
 import { FeatureStoreError } from '../../core/errors.ts'
 import { type KafkaServer, selfSigned, serverOfFile, startKafka } from '../support/services.ts'
@@ -20,6 +20,10 @@ function temporaryFolderOfTest(): string {
   onTestFinished(() => rmSync(folder, { recursive: true }))
   return folder
 }
+
+/** Of the protocol. */
+const operations = { describe: 8 }
+const allowed = 3
 
 const mechanisms = ['plain', 'scram-sha-256', 'scram-sha-512'] as const
 
@@ -73,6 +77,26 @@ describe('a Kafka log with TLS and SASL', async () => {
     )
     expect(await failure(log.describe('clicks'))).toMatch(/^FS_KAFKA_AUTH: .*clicks.*TOPIC_AUTHORIZATION_FAILED/)
     expect(await failure(log.create('mine', { partitions: 1 }))).toMatch(/^FS_KAFKA_AUTH: /)
+  })
+
+  it('says that a user may read a topic and not see how it is kept', async () => {
+    await using owner = await openKafkaLog(options())
+    await owner.create('seen', { partitions: 1 })
+    const admin = kafkajsOf(settingsOf(options())).admin()
+    await admin.connect()
+    const topic = { resourceType: 2, resourceName: 'seen', resourcePatternType: 3 }
+    await admin.createAcls({
+      acl: [{ ...topic, principal: 'User:bob', host: '*', operation: operations.describe, permissionType: allowed }],
+    })
+    await admin.disconnect()
+    await using log = await openKafkaLog(
+      options({ sasl: { mechanism: 'plain', username: 'bob', password: 'bob-secret' } }),
+    )
+    await expect.poll(() => failure(log.describe('seen')), { timeout: 20_000 }).toBe('none')
+    expect(await failure(log.inspect([{ stream: 'seen', partitions: 1 }]))).toMatch(
+      /^FS_KAFKA_AUTH: settings of topic seen/,
+    )
+    expect(await owner.inspect([{ stream: 'seen', partitions: 1 }])).toMatchObject([{ isThere: true }])
   })
 
   it('says that TLS does not fit: another authority, another name, no TLS on one side', async () => {

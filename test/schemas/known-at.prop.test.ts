@@ -158,6 +158,15 @@ describe('knownAt of a log that does not raise it', () => {
     expect(jumped).toBeGreaterThan(50)
   })
 
+  it('is looked for once by a reader that waits at the end', async () => {
+    const { log, end, fetchedOf } = logOf([[{ timestampMs: 1, isDead: false }], [{ timestampMs: 2, isDead: false }]], 0)
+    const reader = new StreamReader({ log, stream: taps, schemas: () => schema })
+    await reader.refresh()
+    for (let poll = 0; poll < 5; poll++) expect(await reader.read(0, offset(end), 1_000)).toBeNull()
+    // Two batches once, and the end five times.
+    expect(fetchedOf()).toBe(7)
+  })
+
   it('goes on from a stored position behind a jump without looking for it', async () => {
     const at = (timestampMs: number): Written => ({ timestampMs, isDead: false })
     const { log, fetchedOf } = logOf([[at(10), at(95)], [at(12)], [at(70), at(62)]], 0)
