@@ -105,6 +105,26 @@ export function onlineStoreSuite(name: string, open: () => Promise<OpenedOnlineS
       expect(second[1]?.lease.nonce).not.toBe(first[0]?.lease.nonce)
     })
 
+    law('a flush may hold rows of several views in any order, their keys of any length', async (store) => {
+      const held = await lease(store, 4)
+      const rows = [
+        row('a', '1'),
+        row('a long key', '2'),
+        row('bb', '3', 'a_view_of_a_longer_name'),
+        row('a', '4', 'a_view_of_a_longer_name'),
+        row('abc', '5'),
+        row('bb', '6', 'v'),
+      ]
+      expect(kinds(await store.apply([flush(held, null, 1, rows)]))).toEqual(['applied'])
+      for (const written of rows) {
+        const read = await store.read(written.view, [4], [written.key])
+        expect(read.rows.map(text)).toEqual([text(written.row)])
+      }
+      expect((await scanned(store, 'totals')).toSorted()).toEqual(['4/a long key=2', '4/a=1', '4/abc=5'])
+      expect((await scanned(store, 'a_view_of_a_longer_name')).toSorted()).toEqual(['4/a=4', '4/bb=3'])
+      expect(await scanned(store, 'v')).toEqual(['4/bb=6'])
+    })
+
     law('rows come back in the order asked, each with the position of its shard', async (store) => {
       const [one, two] = [await lease(store, 1), await lease(store, 2)]
       const outcomes = await store.apply([

@@ -37,7 +37,6 @@ export class Writer {
     if (used + bytes <= smallBytes) {
       this.#bytes = this.#block = new Uint8Array(blockBytes)
       this.view = this.#blockView = new DataView(this.#block.buffer)
-      this.#blockUsed = 0
     } else {
       if (this.#bytes === this.#large || this.#large.length < used + bytes)
         this.#large = new Uint8Array(Math.max(this.#large.length * 2, used + bytes))

@@ -31,10 +31,10 @@ import { ViewState, type EntityEvents } from './state/view-state.ts'
  * of the window. KB written a flush, and KB read for the newest 2,000 events:
  *
  *     events of the row       whole       64 a part    128          256          512          1,024
- *         2,000               32    32      7    35      8    34     10    33     17    34
- *        20,000              318   318     31    43     33    37     36    37     38    33     41    36
- *       200,000            3,184 3,184    138   143    101    86    108    59    151    45    220    44
- *     1,000,000           15,920 15,920   590   593    332   311    236   174    252   110    369    69
+ *         2,000               20    20      5    22      5    22      7    21     11    21
+ *        20,000              199   199     24    31     23    25     24    25     24    21     26    23
+ *       200,000            1,990 1,990    128   128     83    72     77    46    100    34    141    31
+ *     1,000,000                           580   578    312   297    200   160    185    97    245    57
  */
 export interface Part {
   readonly name: number
