@@ -11,12 +11,14 @@ import { endsOf, totalOf } from './log-ends.ts'
 import { OnlineProjection } from './online-projection.ts'
 import { isUnavailable, Outage } from './outage.ts'
 import { FlushPacer } from './pacing.ts'
+import { readBytesFor } from './read-size.ts'
 import type { WorkerOptions } from './run.ts'
 import { ShardKeeper } from './shard-keeper.ts'
 
 const checkMsDefault = 2_000
-/** Small reads, so that partitions advance together. */
+/** Small reads, so that partitions advance together; and what all of them take together. */
 const readBytes = 256 * 1024
+const chunkBytesMax = 64 * 2 ** 20
 
 /**
  * Runs the online projection for the shards that are ours, as they come and go. `caughtUp` is called when the end of the
@@ -136,10 +138,11 @@ class OnlineRun {
     for (const reader of this.#streams) {
       const { name } = reader.stream
       const partitions = await reader.refresh()
+      const bytes = readBytesFor(partitions.length, readBytes, chunkBytesMax)
       for (let partition = 0; partition < partitions.length; partition++) {
         this.#projection.begin(name, partition, partitions[partition]?.epochs.at(-1)?.epoch ?? 0)
         for (const from of this.#projection.reads(name, partition)) {
-          const batch = await reader.read(partition, offset(from), readBytes)
+          const batch = await reader.read(partition, offset(from), bytes)
           // While the log answered, the shards that were to go on here may have been lost: its records follow nothing then.
           if (batch === null || !this.#projection.reads(name, partition).some((next) => next >= from)) continue
           try {
