@@ -24,7 +24,7 @@ export interface StreamReaderOptions {
   /** Fields to make columns of; default all. */
   readonly projection?: readonly string[]
   /**
-   * Tables of strings that grow beyond it are begun anew with the next batch, bytes. Only for readers that keep no batch:
+   * Tables of strings that grow beyond it are begun anew with the next batch, bytes. A batch that is kept keeps its own;
    * codes of two tables do not agree. Default: they grow with the distinct strings.
    */
   readonly tableBytesMax?: number
@@ -136,10 +136,14 @@ export class StreamReader {
 
   /** The records from `from` on, about `bytes` of them; null at the end of the log. */
   async read(partition: number, from: Offset, bytes: number): Promise<EventBatch | null> {
+    if (this.#decoder.tableBytes > this.#tableBytesMax) this.#decoder = this.#newDecoder()
+    return this.#read(partition, from, bytes)
+  }
+
+  async #read(partition: number, from: Offset, bytes: number): Promise<EventBatch | null> {
     const newestMs = await this.#newestKnownBelow(partition, from)
     const chunk = await this.#fetch(partition, from, bytes)
     if (chunk.nextOffset === from) return null
-    if (this.#decoder.tableBytes > this.#tableBytesMax) this.#decoder = this.#newDecoder()
     const epoch = this.#epochOf(partition, chunk.nextOffset)
     try {
       let batch = this.#decoder.decode(chunk, partition, epoch, from)
@@ -156,11 +160,11 @@ export class StreamReader {
     }
   }
 
-  /** Exactly the records [first, next) of a partition, as one batch. */
+  /** Exactly the records [first, next) of a partition, as one batch, whose codes are of one table. */
   async range(partition: number, first: Offset, next: Offset): Promise<EventBatch> {
     const batches: EventBatch[] = []
     for (let at = first; at < next;) {
-      const batch = await this.read(partition, at, scanBytes)
+      const batch = await this.#read(partition, at, scanBytes)
       if (batch === null)
         throw new FeatureStoreError('FS_LOG_CORRUPT', `${this.stream.name}/${partition} ends at ${at}, before ${next}`)
       batches.push(takeBelow(batch, next))

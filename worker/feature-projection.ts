@@ -11,9 +11,12 @@ import type { PartitionInfo } from '../core/ports/event-log.ts'
 import type { FeatureHistoryStore, FeatureRows, FeatureTable } from '../core/ports/feature-history-store.ts'
 import type { StreamReader } from '../schemas/stream-reader.ts'
 import { LagMeter } from './lag.ts'
+import { readBytesFor } from './read-size.ts'
 
 /** A read of one partition: small, so that few records wait for other partitions. */
 const readBytes = 256 * 1024
+/** What the reads of all partitions take together. */
+const chunkBytesMax = 64 * 2 ** 20
 /** Changes behind one write, and rows in it, about: a write is a block in memory, and one late record has many rows. */
 const changesMin = 1_000
 const changesMax = 250_000
@@ -146,10 +149,11 @@ export class FeatureProjection {
       this.#positions.push({ epoch: 0, next: offsetZero })
       this.#waiting.push(null)
     }
+    const bytes = readBytesFor(partitions.length, readBytes, chunkBytesMax)
     let knownMs = Number.POSITIVE_INFINITY
     for (const [partition, { end }] of partitions.entries()) {
       if (this.#next(partition) < end)
-        this.#waiting[partition] ??= await this.#reader.read(partition, this.#next(partition), readBytes)
+        this.#waiting[partition] ??= await this.#reader.read(partition, this.#next(partition), bytes)
       const batch = this.#waiting[partition] ?? null
       if (batch !== null && batch.nextOffset < end) knownMs = Math.min(knownMs, lastKnownAt(batch))
     }

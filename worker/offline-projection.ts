@@ -9,6 +9,7 @@ import type { PartitionInfo } from '../core/ports/event-log.ts'
 import type { OfflineStore } from '../core/ports/offline-store.ts'
 import type { StreamReader } from '../schemas/stream-reader.ts'
 import { LagMeter } from './lag.ts'
+import { readBytesFor } from './read-size.ts'
 
 /**
  * Events to the offline table of one stream: every log record becomes one row, in inserts of one partition each.
@@ -18,6 +19,7 @@ export class OfflineProjection {
   readonly stream: StreamDefinition
   readonly #store: OfflineStore
   readonly #reader: StreamReader
+  /** Of one read. */
   readonly #bytes: number
   readonly #positions: PartitionPosition[]
   readonly lag = new LagMeter()
@@ -37,9 +39,14 @@ export class OfflineProjection {
 
   /**
    * Prepares the table, repeats what a crash left open, and learns where the table stands. A table that holds records
-   * which the log no longer has is dropped and filled again.
+   * which the log no longer has is dropped and filled again. `readBytes`: of one partition; `chunkBytesMax`: of all.
    */
-  static async start(store: OfflineStore, reader: StreamReader, bytes: number): Promise<OfflineProjection> {
+  static async start(
+    store: OfflineStore,
+    reader: StreamReader,
+    readBytes: number,
+    chunkBytesMax: number,
+  ): Promise<OfflineProjection> {
     const { stream } = reader
     const table = tableOf(stream)
     await store.prepare([table])
@@ -57,6 +64,7 @@ export class OfflineProjection {
       await store.prepare([table])
       positions = await store.positions(stream.name, partitions.length)
     }
+    const bytes = readBytesFor(positions.length, readBytes, chunkBytesMax)
     return new OfflineProjection(store, reader, bytes, positions)
   }
 

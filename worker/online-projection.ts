@@ -232,8 +232,11 @@ export class OnlineProjection {
     return this.#held().map(({ stored }) => stored?.position.streams ?? {})
   }
 
+  /** Of rows, of dead letters, and of flushes that are not answered. */
   get memoryBytes(): number {
-    return this.#engines.reduce((bytes, engine) => bytes + engine.memoryBytes(), 0)
+    let bytes = 0
+    for (const { deadBytes, flightBytes } of this.#shards.values()) bytes += deadBytes + flightBytes
+    return this.#engines.reduce((sum, engine) => sum + engine.memoryBytes(), bytes)
   }
 
   /** More is held than memory is meant for: what is flushed is let go before the next batch. */
@@ -286,7 +289,7 @@ export class OnlineProjection {
     let newest = Number.NEGATIVE_INFINITY
     engines.forEach((engine, index) => {
       const own = engine.apply(batch, resolved[index] as Int32Array, from, (shard, letter) =>
-        this.#shards.get(shard)?.dead.push(letter),
+        this.#shards.get(shard)?.keepDead(letter),
       )
       newest = Math.max(newest, own)
     })
@@ -298,7 +301,7 @@ export class OnlineProjection {
     const shard = batch.partition % this.#settings.shards
     for (const { offset, knownAt, code, reason } of batch.dead) {
       if (offset < from(shard)) continue
-      this.#shards.get(shard)?.dead.push({
+      this.#shards.get(shard)?.keepDead({
         scope: `stream:${batch.stream}`,
         stream: batch.stream,
         partition: batch.partition,
@@ -342,7 +345,8 @@ export class OnlineProjection {
 
   /** About what a flush of the shard would take, bytes. */
   changedBytes(shard: number): number {
-    return this.#engines.reduce((bytes, engine) => bytes + engine.changedBytes(shard), 0)
+    const { deadBytes } = this.#shards.get(shard) ?? { deadBytes: 0 }
+    return this.#engines.reduce((bytes, engine) => bytes + engine.changedBytes(shard), deadBytes)
   }
 
   /**

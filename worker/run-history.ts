@@ -10,6 +10,7 @@ import type { WorkerOptions } from './run.ts'
 
 /** Records without rows: the position of a feature history follows at most so often, milliseconds. */
 const historyPositionMs = 1_000
+const tableBytesMax = 32 * 2 ** 20
 /** How often a history that finds its table elsewhere begins again before it gives up. */
 const restartsMax = 3
 
@@ -39,7 +40,7 @@ export async function runHistory(
   for (const plan of plans) {
     const { view, stream } = plan
     const log = readerOf(options.log)
-    const reader = new StreamReader({ log, schemas, stream, projection: fieldsReadBy(view, stream) })
+    const reader = new StreamReader({ log, schemas, stream, projection: fieldsReadBy(view, stream), tableBytesMax })
     histories.push({ plan, reader, projection: await FeatureProjection.start(plan, store, reader, signal) })
   }
   const pause = (): Promise<void> => options.sleep(0)

@@ -5,8 +5,10 @@ import { OfflineProjection } from './offline-projection.ts'
 import { endsOf, totalOf } from './log-ends.ts'
 import type { WorkerOptions } from './run.ts'
 
-/** A read is one insert. */
+/** A read is one insert; and what the reads of all partitions take together. */
 const readBytes = 4 * 1024 * 1024
+const chunkBytesMax = 64 * 2 ** 20
+const tableBytesMax = 32 * 2 ** 20
 
 /**
  * Keeps the offline tables up to date. Errors of kind unavailable end it: where the tables stand is found out by starting
@@ -16,9 +18,11 @@ export async function runOffline(options: WorkerOptions, offline: OfflineStore):
   const { catalog, schemas, clock, signal } = options
   const log = readerOf(options.log)
   const streams = [...catalog.streams.keys()].map(
-    (stream) => new StreamReader({ log, schemas, stream: streamOf(catalog, stream) }),
+    (stream) => new StreamReader({ log, schemas, stream: streamOf(catalog, stream), tableBytesMax }),
   )
-  const projections = await Promise.all(streams.map((reader) => OfflineProjection.start(offline, reader, readBytes)))
+  const projections = await Promise.all(
+    streams.map((reader) => OfflineProjection.start(offline, reader, readBytes, chunkBytesMax)),
+  )
   while (!signal.aborted) {
     let read = 0
     for (const [index, projection] of projections.entries()) {

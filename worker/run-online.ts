@@ -12,12 +12,14 @@ import { endsOf, totalOf } from './log-ends.ts'
 import { OnlineProjection } from './online-projection.ts'
 import { isUnavailable, Outage } from './outage.ts'
 import { FlushPacer } from './pacing.ts'
+import { readBytesFor } from './read-size.ts'
 import type { WorkerOptions } from './run.ts'
 import { ShardKeeper } from './shard-keeper.ts'
 
 const checkMsDefault = 2_000
-/** Small reads, so that partitions advance together. */
+/** Small reads, so that partitions advance together; and what all of them take together. */
 const readBytes = 256 * 1024
+const chunkBytesMax = 64 * 2 ** 20
 /**
  * How long it holds what a log said of its partitions, where none begins a new epoch while it lives: partitions that are
  * added are met as late, and progress is told by ends as old. Elsewhere each round asks.
@@ -175,15 +177,16 @@ class OnlineRun {
     for (const reader of this.#streams) {
       const { name } = reader.stream
       const partitions = await this.#partitionsOf(reader)
+      const bytes = readBytesFor(partitions.length, readBytes, chunkBytesMax)
       partitions.forEach(({ epochs }, partition) => {
         this.#projection.begin(name, partition, epochs.at(-1)?.epoch ?? 0)
         const [from] = this.#projection.reads(name, partition)
         // All of them together: to a log elsewhere that is one request instead of one after the other.
-        if (from !== undefined) reader.ask(partition, offset(from), readBytes)
+        if (from !== undefined) reader.ask(partition, offset(from), bytes)
       })
       for (let partition = 0; partition < partitions.length; partition++) {
         for (const from of this.#projection.reads(name, partition)) {
-          const batch = await reader.read(partition, offset(from), readBytes)
+          const batch = await reader.read(partition, offset(from), bytes)
           // While the log answered, the shards that were to go on here may have been lost: its records follow nothing then.
           if (batch === null || !this.#projection.reads(name, partition).some((next) => next >= from)) continue
           try {

@@ -1,6 +1,6 @@
 import type { DeadLetter, EventBatch } from '../core/event/batch.ts'
 import { offset, type PartitionPosition } from '../core/event/position.ts'
-import type { ShardFlush, ShardLease, ShardPosition } from '../core/ports/online-store.ts'
+import type { RowWrite, ShardFlush, ShardLease, ShardPosition } from '../core/ports/online-store.ts'
 
 /**
  * What a worker knows of one shard that it took:
@@ -53,10 +53,14 @@ export class Shard {
   readonly #newest: Record<string, number> = {}
   readonly #newestKnownAt: Record<string, number[]> = {}
   dead: DeadLetter[] = []
+  /** About what they take. */
+  deadBytes = 0
   /** Memory is ahead of what was sent. */
   changed = false
   /** What was sent and is not answered. */
   flight: ShardFlush | null = null
+  /** About what that takes. */
+  flightBytes = 0
   /** Settles when the store has answered it, or failed to. Null: nobody waits for an answer. */
   sending: Promise<unknown> | null = null
 
@@ -130,6 +134,11 @@ export class Shard {
     this.changed = true
   }
 
+  keepDead(letter: DeadLetter): void {
+    this.dead.push(letter)
+    this.deadBytes += letterBytes + letter.reason.length
+  }
+
   /** The flush that brings the store to where memory is. */
   take(logId: string, rows: ShardFlush['rows']): void {
     const streams = Object.fromEntries(
@@ -142,7 +151,9 @@ export class Shard {
       rows,
       deadLetters: this.dead,
     }
+    this.flightBytes = this.deadBytes + rowBytes(rows)
     this.dead = []
+    this.deadBytes = 0
     this.changed = false
   }
 
@@ -156,13 +167,28 @@ export class Shard {
     if (!this.meets('answered')) return
     this.stored = to
     this.flight = null
+    this.flightBytes = 0
   }
 
   lose(reason: LossReason | null): void {
     this.meets(reason === null ? 'released' : 'refused')
     this.loss = reason === null ? null : { shard: this.number, reason }
     this.flight = null
+    this.flightBytes = 0
     this.dead = []
+    this.deadBytes = 0
     this.changed = false
   }
+}
+
+/** Of a letter, beside its reason: an object of a few numbers and names that are shared. */
+const letterBytes = 200
+
+function rowBytes(rows: readonly RowWrite[]): number {
+  let bytes = 0
+  for (const { key, row, parts } of rows) {
+    bytes += key.length + row.length
+    if (parts !== undefined) for (const part of parts.put) bytes += part.bytes.length
+  }
+  return bytes
 }

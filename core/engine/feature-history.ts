@@ -47,6 +47,9 @@ interface Changes {
 
 /** Rows of one chunk that `take` yields. */
 const chunkRows = 2_048
+/** Of an entity's key as values, and of a change that is not looked at yet, about. */
+const keyBytes = 100
+const changeBytes = 24
 const never = Number.NEGATIVE_INFINITY
 
 export class FeatureHistory {
@@ -87,7 +90,7 @@ export class FeatureHistory {
   }
 
   get memoryBytes(): number {
-    return this.#engine.memoryBytes()
+    return this.#engine.memoryBytes() + this.#keys.length * keyBytes + this.#changeCount * changeBytes
   }
 
   /** Folds in records, in any interleaving of partitions. */

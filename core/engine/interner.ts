@@ -1,8 +1,13 @@
 import type { ScalarType, StringTable } from '../event/types.ts'
 
+/** Of a string, beside its characters: its header, its entry in the map, its place in the list; about. */
+const stringBytes = 80
+
 /** Strings to codes and back; a code keeps its meaning while the interner lives. */
 export class Interner implements StringTable {
   readonly strings: string[] = []
+  /** About what the strings take, for bounds. */
+  memoryBytes = 0
   readonly #codes = new Map<string, number>()
   /** Codes of other tables, translated once per string. */
   readonly #translations = new WeakMap<StringTable, Int32Array<ArrayBuffer>>()
@@ -12,6 +17,7 @@ export class Interner implements StringTable {
     if (code === undefined) {
       code = this.strings.push(text) - 1
       this.#codes.set(text, code)
+      this.memoryBytes += stringBytes + text.length
     }
     return code
   }

@@ -29,7 +29,7 @@ it('a table that a predecessor fills while its successor starts is not dropped',
   await append(log, 3)
   const store = openMemoryOfflineStore()
   const reader = (): StreamReader => new StreamReader({ log, stream: taps, schemas: () => schema })
-  const predecessor = await OfflineProjection.start(store, reader(), 1 << 20)
+  const predecessor = await OfflineProjection.start(store, reader(), 1 << 20, 1 << 24)
   let drops = 0
   const meanwhile: OfflineStore = {
     prepare: (tables) => store.prepare(tables),
@@ -47,7 +47,7 @@ it('a table that a predecessor fills while its successor starts is not dropped',
       return store.positions(name, partitions)
     },
   }
-  const successor = await OfflineProjection.start(meanwhile, reader(), 1 << 20)
+  const successor = await OfflineProjection.start(meanwhile, reader(), 1 << 20, 1 << 24)
   expect(drops).toBe(0)
   expect(successor.positions.map(({ next }) => next)).toEqual([5])
 })

@@ -38,9 +38,9 @@ export class ViewState {
     else this.#tiles.set(entity, tiles)
   }
 
-  /** Bytes in use by events and tiles. */
+  /** Bytes in use by events and tiles, and by the strings of their inputs, which live as long as the state does. */
   get bytes(): number {
-    return this.events.bytes + this.#tileBytes
+    return this.tables.reduce((bytes, table) => bytes + (table?.memoryBytes ?? 0), this.events.bytes + this.#tileBytes)
   }
 
   /** Forgets all that is known of an entity; the entity stays. */
