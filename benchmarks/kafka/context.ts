@@ -120,7 +120,7 @@ export function costsSince(bench: KafkaBench, workerPids: readonly number[]): ()
   }
 }
 
-/** Puts the batches of a data set into a topic as they are, one partition after the other. */
+/** Puts batches into a topic as they are, the next one into the next partition; an empty one leaves its partition out. */
 export async function fillTopic(brokers: readonly string[], topic: string, batches: readonly Uint8Array[]) {
   const settings = settingsOf({ brokers, random: systemRandom })
   const [host, port] = (brokers[0] as string).split(':') as [string, string]
@@ -134,6 +134,7 @@ export async function fillTopic(brokers: readonly string[], topic: string, batch
         batch: batches[index] as Uint8Array,
         timeoutMs: produceTimeoutMs,
       }
+      if (request.batch.length === 0) continue
       const { code, message } = await connection.request(produce, request)
       ensure(code === 0, `${topic} takes no batch: code ${code} ${message ?? ''}`)
     }

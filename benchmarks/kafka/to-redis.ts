@@ -19,15 +19,17 @@ interface Round {
   readonly seconds: number
   readonly costs: Costs
   readonly bytes: number
-  readonly commands: number
+  /** Flushes of single shards. */
+  readonly flushes: number
 }
 
+/** Returns the worker's CPU-seconds per million. */
 export async function benchToRedis(
   options: BenchOptions,
   on: KafkaBench,
   project: Project,
   dataset: Dataset,
-): Promise<void> {
+): Promise<number> {
   const expected = expectedOf(mainCatalog, dataset, sampledCards(dataset))
   const rounds: Round[] = []
   const topic = topicOf(project)
@@ -53,7 +55,8 @@ export async function benchToRedis(
   } finally {
     raw.close()
   }
-  noteRounds(options, dataset, rounds)
+  noteRounds(options, dataset, rounds, project.config.online.shards)
+  return median(rounds.map(({ costs }) => (costs.worker / dataset.events) * 1e6))
 }
 
 /**
@@ -86,14 +89,15 @@ async function oneWorker(on: KafkaBench, project: Project, events: number): Prom
     seconds: seconds * share,
     costs: { worker: costs.worker * share, broker: costs.broker * share, redis: costs.redis * share },
     bytes: after.bytes - before.bytes,
-    commands: after.commands - before.commands,
+    flushes: after.flushes - before.flushes,
   }
 }
 
-async function counters({ client }: KafkaBench): Promise<{ readonly bytes: number; readonly commands: number }> {
-  const stats = await client.info('stats')
-  const of = (name: string): number => Number(new RegExp(`${name}:(\\d+)`).exec(stats)?.[1] ?? Number.NaN)
-  return { bytes: of('total_net_input_bytes'), commands: of('total_commands_processed') }
+async function counters({ client }: KafkaBench): Promise<{ readonly bytes: number; readonly flushes: number }> {
+  const bytes = /total_net_input_bytes:(\d+)/.exec(await client.info('stats'))?.[1]
+  // Absent until there was one.
+  const flushes = /cmdstat_evalsha:calls=(\d+)/.exec(await client.info('commandstats'))?.[1] ?? 0
+  return { bytes: Number(bytes), flushes: Number(flushes) }
 }
 
 /** The places at which a worker stands still. */
@@ -126,7 +130,12 @@ class Stops {
   }
 }
 
-function noteRounds({ note }: BenchOptions, { events, entities }: Dataset, rounds: readonly Round[]): void {
+function noteRounds(
+  { note }: BenchOptions,
+  { events, entities }: Dataset,
+  rounds: readonly Round[],
+  shards: number,
+): void {
   const each = (of: (round: Round) => number): number => median(rounds.map(of))
   const million = (of: (costs: Costs) => number): string => each(({ costs }) => (of(costs) / events) * 1e6).toFixed(2)
   const seconds = each((round) => round.seconds)
@@ -136,8 +145,10 @@ function noteRounds({ note }: BenchOptions, { events, entities }: Dataset, round
     `${bench}: ${events} events of ${entities} cards in batches of ${batchRecords}: CPU-s per million: ` +
       `worker ${million(({ worker }) => worker)}, broker ${million(({ broker }) => broker)}, Redis ${million(({ redis }) => redis)}`,
   )
+  const apart = each(({ seconds, flushes }) => (1000 * seconds * shards) / flushes)
   note(
     `${bench}: busy of a core: worker ${busy(({ worker }) => worker)}, broker ${busy(({ broker }) => broker)}, ` +
-      `Redis ${busy(({ redis }) => redis)}; ${(each(({ bytes }) => bytes) / events).toFixed(0)} bytes an event sent to Redis`,
+      `Redis ${busy(({ redis }) => redis)}; ${(each(({ bytes }) => bytes) / events).toFixed(0)} bytes an event sent to Redis; ` +
+      `a shard is flushed every ${apart.toFixed(0)} ms, which is how old its rows get`,
   )
 }
