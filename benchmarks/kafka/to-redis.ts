@@ -14,6 +14,8 @@ import { costsSince, ensureRows, topicOf, type Costs, type KafkaBench } from './
 import { partitions } from './features.ts'
 
 const bench = 'kafka/to-redis'
+/** A worker that takes longer for its events has failed. */
+const stillMsMax = 120_000
 
 interface Round {
   readonly seconds: number
@@ -69,6 +71,7 @@ async function oneWorker(on: KafkaBench, project: Project, events: number): Prom
   const stops = new Stops()
   const child = startChild(project, ['worker', '--once', '--stop-at', `1,${events}`], (message) => stops.told(message))
   stops.watch(child)
+  using _child = { [Symbol.dispose]: () => void child.kill('SIGKILL') }
   const first = await stops.next()
   ensure(first > 0 && first <= events, `${bench}: the worker stood still at ${first} of ${events} events`)
   const cost = costsSince(on, [child.pid ?? 0])
@@ -124,7 +127,8 @@ class Stops {
       const applied = this.#applied.shift()
       if (applied !== undefined) return applied
       if (this.#exit !== null) throw endedEarly('the worker', this.#exit)
-      await this.#wake.promise
+      const late = setTimeout(() => this.#wake.reject(new Error('the worker does not go on')), stillMsMax)
+      await this.#wake.promise.finally(() => clearTimeout(late))
       this.#wake = Promise.withResolvers()
     }
   }
