@@ -2,6 +2,7 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Redis } from 'ioredis'
 import { applyProject } from '../../cli/commands/definitions.ts'
 import { systemRandom } from '../../cli/environment.ts'
@@ -9,6 +10,7 @@ import { loadProject, type Project } from '../../cli/project.ts'
 import { openLogToRead, openOnline } from '../../cli/stores.ts'
 import { openConnection } from '../../connectors/kafka/handshake.ts'
 import { settingsOf } from '../../connectors/kafka/index.ts'
+import { isTransient } from '../../connectors/kafka/protocol/codes.ts'
 import { produce } from '../../connectors/kafka/protocol/produce.ts'
 import { isHead } from '../../core/engine/row-parts.ts'
 import type { ServerNode } from '../../test/support/services/node.ts'
@@ -123,7 +125,7 @@ export function costsSince(bench: KafkaBench, workerPids: readonly number[]): ()
   }
 }
 
-/** Puts the batches of a data set into a topic as they are, one partition after the other. */
+/** Puts batches into a topic as they are, the next one into the next partition; an empty one leaves its partition out. */
 export async function fillTopic(brokers: readonly string[], topic: string, batches: readonly Uint8Array[]) {
   const settings = settingsOf({ brokers, random: systemRandom })
   const [host, port] = (brokers[0] as string).split(':') as [string, string]
@@ -137,7 +139,14 @@ export async function fillTopic(brokers: readonly string[], topic: string, batch
         batch: batches[index] as Uint8Array,
         timeoutMs: produceTimeoutMs,
       }
-      const { code, message } = await connection.request(produce, request)
+      if (request.batch.length === 0) continue
+      let answer = await connection.request(produce, request)
+      // The broker has not heard yet that it leads a topic that was just made.
+      for (const until = performance.now() + produceTimeoutMs; isTransient(answer.code) && performance.now() < until;) {
+        await sleep(20)
+        answer = await connection.request(produce, request)
+      }
+      const { code, message } = answer
       ensure(code === 0, `${topic} takes no batch: code ${code} ${message ?? ''}`)
     }
   }

@@ -14,20 +14,24 @@ import { costsSince, ensureRows, topicOf, type Costs, type KafkaBench } from './
 import { partitions } from './features.ts'
 
 const bench = 'kafka/to-redis'
+/** A worker that takes longer for its events has failed. */
+const stillMsMax = 120_000
 
 interface Round {
   readonly seconds: number
   readonly costs: Costs
   readonly bytes: number
-  readonly commands: number
+  /** Flushes of single shards. */
+  readonly flushes: number
 }
 
+/** Returns the worker's CPU-seconds per million. */
 export async function benchToRedis(
   options: BenchOptions,
   on: KafkaBench,
   project: Project,
   dataset: Dataset,
-): Promise<void> {
+): Promise<number> {
   const expected = expectedOf(mainCatalog, dataset, sampledCards(dataset))
   const rounds: Round[] = []
   const topic = topicOf(project)
@@ -53,7 +57,8 @@ export async function benchToRedis(
   } finally {
     raw.close()
   }
-  noteRounds(options, dataset, rounds)
+  noteRounds(options, dataset, rounds, project.config.online.shards)
+  return median(rounds.map(({ costs }) => (costs.worker / dataset.events) * 1e6))
 }
 
 /**
@@ -66,6 +71,7 @@ async function oneWorker(on: KafkaBench, project: Project, events: number): Prom
   const stops = new Stops()
   const child = startChild(project, ['worker', '--once', '--stop-at', `1,${events}`], (message) => stops.told(message))
   stops.watch(child)
+  using _child = { [Symbol.dispose]: () => void child.kill('SIGKILL') }
   const first = await stops.next()
   ensure(first > 0 && first <= events, `${bench}: the worker stood still at ${first} of ${events} events`)
   const cost = costsSince(on, [child.pid ?? 0])
@@ -86,14 +92,15 @@ async function oneWorker(on: KafkaBench, project: Project, events: number): Prom
     seconds: seconds * share,
     costs: { worker: costs.worker * share, broker: costs.broker * share, redis: costs.redis * share },
     bytes: after.bytes - before.bytes,
-    commands: after.commands - before.commands,
+    flushes: after.flushes - before.flushes,
   }
 }
 
-async function counters({ client }: KafkaBench): Promise<{ readonly bytes: number; readonly commands: number }> {
-  const stats = await client.info('stats')
-  const of = (name: string): number => Number(new RegExp(`${name}:(\\d+)`).exec(stats)?.[1] ?? Number.NaN)
-  return { bytes: of('total_net_input_bytes'), commands: of('total_commands_processed') }
+async function counters({ client }: KafkaBench): Promise<{ readonly bytes: number; readonly flushes: number }> {
+  const bytes = /total_net_input_bytes:(\d+)/.exec(await client.info('stats'))?.[1]
+  // Absent until there was one.
+  const flushes = /cmdstat_evalsha:calls=(\d+)/.exec(await client.info('commandstats'))?.[1] ?? 0
+  return { bytes: Number(bytes), flushes: Number(flushes) }
 }
 
 /** The places at which a worker stands still. */
@@ -120,13 +127,19 @@ class Stops {
       const applied = this.#applied.shift()
       if (applied !== undefined) return applied
       if (this.#exit !== null) throw endedEarly('the worker', this.#exit)
-      await this.#wake.promise
+      const late = setTimeout(() => this.#wake.reject(new Error('the worker does not go on')), stillMsMax)
+      await this.#wake.promise.finally(() => clearTimeout(late))
       this.#wake = Promise.withResolvers()
     }
   }
 }
 
-function noteRounds({ note }: BenchOptions, { events, entities }: Dataset, rounds: readonly Round[]): void {
+function noteRounds(
+  { note }: BenchOptions,
+  { events, entities }: Dataset,
+  rounds: readonly Round[],
+  shards: number,
+): void {
   const each = (of: (round: Round) => number): number => median(rounds.map(of))
   const million = (of: (costs: Costs) => number): string => each(({ costs }) => (of(costs) / events) * 1e6).toFixed(2)
   const seconds = each((round) => round.seconds)
@@ -136,8 +149,10 @@ function noteRounds({ note }: BenchOptions, { events, entities }: Dataset, round
     `${bench}: ${events} events of ${entities} cards in batches of ${batchRecords}: CPU-s per million: ` +
       `worker ${million(({ worker }) => worker)}, broker ${million(({ broker }) => broker)}, Redis ${million(({ redis }) => redis)}`,
   )
+  const apart = each(({ seconds, flushes }) => (1000 * seconds * shards) / flushes)
   note(
     `${bench}: busy of a core: worker ${busy(({ worker }) => worker)}, broker ${busy(({ broker }) => broker)}, ` +
-      `Redis ${busy(({ redis }) => redis)}; ${(each(({ bytes }) => bytes) / events).toFixed(0)} bytes an event sent to Redis`,
+      `Redis ${busy(({ redis }) => redis)}; ${(each(({ bytes }) => bytes) / events).toFixed(0)} bytes an event sent to Redis; ` +
+      `a shard is flushed every ${apart.toFixed(0)} ms, which is how old its rows get`,
   )
 }

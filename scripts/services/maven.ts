@@ -19,8 +19,13 @@ const tries = 3
 
 /** All jars that run these, into `<work>/libs`; a generated pom.xml lies beside them. */
 export async function downloadJars(folder: string, work: string, artifacts: readonly Artifact[], java: Java, say: Say) {
+  await downloadJarsOf(folder, work, pomOf(artifacts), java, say)
+}
+
+/** The same of a pom.xml that is there. */
+export async function downloadJarsOf(folder: string, work: string, pom: string, java: Java, say: Say) {
   mkdirSync(work, { recursive: true })
-  writeFileSync(join(work, 'pom.xml'), pomOf(artifacts))
+  writeFileSync(join(work, 'pom.xml'), pom)
   await maven(
     folder,
     work,

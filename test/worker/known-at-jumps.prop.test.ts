@@ -227,7 +227,7 @@ it('a jump is a dead letter, and everything that reads the log takes the rest as
         expect(letters.sort()).toEqual([...dead].sort())
 
         const offline = openMemoryOfflineStore()
-        const table = await OfflineProjection.start(offline, newReader(), 1)
+        const table = await OfflineProjection.start(offline, newReader(), 1, 1 << 26)
         for (let partition = 0; partition < partitions; partition++) while ((await table.step(partition)) > 0);
         expect(tableOf(taps).reading).toBe(JSON.stringify({ maxKnownAtJumpMs: maxKnownAtJump }))
 

@@ -63,7 +63,7 @@ it('a partition that was added is read from its first record on; a table of more
   for (const [partition, count] of [3, 4, 5].entries()) await append(log, count, partition)
   const store = openMemoryOfflineStore()
   const source = reader()
-  const projection = await OfflineProjection.start(store, source, 1 << 20)
+  const projection = await OfflineProjection.start(store, source, 1 << 20, 1 << 26)
   const follow = async (): Promise<void> => {
     const { length } = await source.refresh()
     for (let partition = 0; partition < length; partition++) while ((await projection.step(partition)) > 0);
@@ -74,7 +74,9 @@ it('a partition that was added is read from its first record on; a table of more
   await follow()
   expect(projection.applied).toBe(12)
   expect((await store.positions('taps', 1)).map(({ next }) => next)).toEqual([3, 4, 5])
-  expect((await OfflineProjection.start(store, reader(), 1 << 20)).applied).toBe(12)
+  expect((await OfflineProjection.start(store, reader(), 1 << 20, 1 << 26)).applied).toBe(12)
   partitions = 2
-  expect((await OfflineProjection.start(store, reader(), 1 << 20)).positions.map(({ next }) => next)).toEqual([0, 0])
+  expect((await OfflineProjection.start(store, reader(), 1 << 20, 1 << 26)).positions.map(({ next }) => next)).toEqual([
+    0, 0,
+  ])
 })
