@@ -214,9 +214,11 @@ async function removeProject(folder: string): Promise<void> {
   rmSync(folder, { recursive: true, force: true })
 }
 
-/** The last line that says more than that all is as usual. */
+/** The last lines that say more than that all is as usual. */
 const lastProblem = (stderr: string): string =>
   stderr
     .trimEnd()
     .split('\n')
-    .findLast((line) => !line.startsWith('{"level":30')) ?? ''
+    .filter((line) => !line.startsWith('{"level":30'))
+    .slice(-2)
+    .join(' ')
