@@ -10,6 +10,7 @@
  * A member that is cut off from the group goes on until another takes its shards: the lease of the online store decides.
  */
 import { AssignerProtocol, type Consumer, type Kafka, type PartitionAssigner } from 'kafkajs'
+import { FeatureStoreError } from '../../core/errors.ts'
 import type { Logger } from '../../core/ports/environment.ts'
 import type { OwnershipListener, ShardOwnership } from '../../core/ports/shard-ownership.ts'
 import { nextShares } from './balance.ts'
@@ -26,6 +27,8 @@ export interface ShardGroupOptions {
   readonly sessionTimeoutMs?: number
   /** How long members have to come back when a rebalance begins, milliseconds. Default 6,000. */
   readonly rebalanceTimeoutMs?: number
+  /** How long a group without a coordinator is waited for at first, milliseconds. Default 60,000. */
+  readonly joinMsMax?: number
 }
 
 const assignerName = 'tidemark-shards'
@@ -45,7 +48,8 @@ export class KafkaShardGroup implements ShardOwnership {
 
   /**
    * Resolves when the group has given its first shares; ours has none where others have all, until they gave up some.
-   * Errors: those of kafkajs.
+   * Errors: FS_KAFKA_UNAVAILABLE where the group gets no coordinator, as on a new cluster that cannot keep its offsets;
+   * those of kafkajs.
    */
   async join(listener: OwnershipListener): Promise<AsyncDisposable> {
     const membership = new Membership(this.#options, listener)
@@ -97,6 +101,7 @@ class Membership implements AsyncDisposable {
   async start(): Promise<void> {
     const { GROUP_JOIN, REBALANCING, CRASH, HEARTBEAT, FETCH_START } = this.#consumer.events
     const joined = Promise.withResolvers<void>()
+    const untilMs = performance.now() + (this.#options.joinMsMax ?? 60_000)
     let isIn = false
     this.#consumer.on(REBALANCING, () => this.#options.logger.info('shards.rebalancing', {}))
     this.#consumer.on(HEARTBEAT, ({ payload }) => {
@@ -109,8 +114,9 @@ class Membership implements AsyncDisposable {
       if (this.#left !== null) return
       this.#options.logger.warn('shards.group', { reason: error.message, restart })
       if (restart) return
-      if (isIn) this.#reviveLater()
-      else joined.reject(error)
+      const isLate = lacksCoordinator(error)
+      if (isIn || (isLate && performance.now() < untilMs)) this.#reviveLater()
+      else joined.reject(isLate ? unavailable(error) : error)
     })
     this.#consumer.on(GROUP_JOIN, ({ payload: { memberAssignment } }) => {
       // Called off while it joined, kafkajs joins all the same; this ends it (see CallForRound).
@@ -238,5 +244,14 @@ class CallForRound extends Error {
     super('shards were given up: the group shares them out anew')
   }
 }
+
+/**
+ * Brokers say for a while that they do not know yet who coordinates a group: the first one of a new cluster makes the topic
+ * of offsets. kafkajs asks for some seconds, and then calls it final.
+ */
+const lacksCoordinator = (error: Error): boolean => error.name === 'KafkaJSGroupCoordinatorNotFound'
+
+const unavailable = (cause: Error): FeatureStoreError =>
+  new FeatureStoreError('FS_KAFKA_UNAVAILABLE', 'the group that shares the shards gets no coordinator', { cause })
 
 const reasonOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))

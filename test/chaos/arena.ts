@@ -7,13 +7,11 @@ import { eventually, isAlive, json, readJson } from '../cli/support.ts'
 import { loadProject, type Project } from '../../cli/project.ts'
 import { openLogToWrite, type OpenLog } from '../../cli/stores.ts'
 import { Prng } from '../support/prng.ts'
-import { Producer } from './producer.ts'
+import { Producer, type Ends } from './producer.ts'
 import { Positions } from './positions.ts'
 import type { Scenario } from './scenario.ts'
 import { startServers, type Places, type Servers } from './servers.ts'
 import { WorkerProcess, type WorkerStart } from './worker-process.ts'
-
-export const stream = 'payments'
 
 export interface Recovery {
   readonly fault: string
@@ -84,12 +82,12 @@ export class Arena implements AsyncDisposable {
     const producer = await Producer.start({
       log: log.log,
       putSchema: log.putSchema,
-      stream: streamOf(project.catalog, stream),
+      streams: { payments: streamOf(project.catalog, 'payments'), visits: streamOf(project.catalog, 'visits') },
       random: new Prng(seed),
       ...(scenario.paymentsPerTick === undefined ? {} : { paymentsPerTick: scenario.paymentsPerTick }),
     })
     stack.defer(() => producer.stop().catch(() => {}))
-    const positions = stack.use(new Positions(project, stream))
+    const positions = stack.use(new Positions(project))
     const arena = new Arena({ servers, project, producer, log, positions }, scenario, stack.move())
     try {
       for (let count = scenario.workers ?? 2; count > 0; count--) arena.spawn()
@@ -172,12 +170,12 @@ export class Arena implements AsyncDisposable {
       if (result.status === 'rejected') this.findings.push(String(result.reason))
   }
 
-  async #reach(target: readonly number[], deadlineMs: number): Promise<void> {
+  async #reach(target: Ends, deadlineMs: number): Promise<void> {
     const until = performance.now() + deadlineMs
     while (!(await this.positions.reach(target))) {
       if (performance.now() > until)
         throw new Error(
-          `not every shard came to ${target.join(', ')} within ${deadlineMs} ms: ${this.positions.text}; ` +
+          `not every shard came to ${JSON.stringify(target)} within ${deadlineMs} ms: ${this.positions.text}; ` +
             this.workers.map(({ number, stderr }) => `worker ${number}: ${lastProblem(stderr)}`).join('; '),
         )
       await sleep(lookMs)
@@ -216,9 +214,11 @@ async function removeProject(folder: string): Promise<void> {
   rmSync(folder, { recursive: true, force: true })
 }
 
-/** The last line that says more than that all is as usual. */
+/** The last lines that say more than that all is as usual. */
 const lastProblem = (stderr: string): string =>
   stderr
     .trimEnd()
     .split('\n')
-    .findLast((line) => !line.startsWith('{"level":30')) ?? ''
+    .filter((line) => !line.startsWith('{"level":30'))
+    .slice(-2)
+    .join(' ')

@@ -3,6 +3,7 @@ import { expect, it } from 'vitest'
 import { MemoryLog } from '../../connectors/memory/log.ts'
 import { fieldsWritten } from '../../core/definition/corrections.ts'
 import { buildCatalog, streamOf } from '../../core/definition/catalog.ts'
+import type { StreamDefinition } from '../../core/definition/types.ts'
 import { FeatureStoreError } from '../../core/errors.ts'
 import { scalarAt } from '../../core/event/column.ts'
 import { Op } from '../../core/event/operation.ts'
@@ -12,13 +13,13 @@ import { streamSchema } from '../../schemas/avro/index.ts'
 import { StreamReader } from '../../schemas/stream-reader.ts'
 import { Prng } from '../support/prng.ts'
 import { killSteps } from './kill-steps.ts'
-import { cards } from './payments.ts'
+import { cards, type CardTotals } from './payments.ts'
 import { Producer } from './producer.ts'
-import { card, payments, totals } from './project/features.ts'
+import { card, payments, totals, visits, visitTotals } from './project/features.ts'
 import { percentile } from './table.ts'
 
-const catalog = buildCatalog([payments, card, totals])
-const stream = streamOf(catalog, 'payments')
+const catalog = buildCatalog([payments, visits, card, totals, visitTotals])
+const streams = { payments: streamOf(catalog, 'payments'), visits: streamOf(catalog, 'visits') }
 
 /** Half of the appends are not answered, half of those are made all the same; what is asked of it fails now and then. */
 class UncertainLog extends MemoryLog {
@@ -50,7 +51,7 @@ it('a producer whose appends are not answered knows what the log has, each recor
   const producer = await Producer.start({
     log,
     putSchema: async () => {},
-    stream,
+    streams,
     random: new Prng(1),
     everyMs: 0,
     retryMs: 1,
@@ -58,55 +59,59 @@ it('a producer whose appends are not answered knows what the log has, each recor
   const ends = await producer.appended()
   for (let tick = 0; tick < 40; tick++) await producer.appended()
   await producer.stop()
-  const partitions = (await log.describe('payments')) ?? []
   expect(log.unanswered).toBeGreaterThan(20)
-  expect(ends.every((end, partition) => end <= (partitions[partition]?.end ?? 0))).toBe(true)
-  expect(partitions.reduce((sum, { end }) => sum + end, 0)).toBe(producer.records)
-  expect(await totalsOf(log)).toEqual(new Map([...producer.payments.totals].filter(([, { records }]) => records > 0)))
+  let records = 0
+  for (const stream of Object.keys(streams)) {
+    const partitions = (await log.describe(stream)) ?? []
+    expect(partitions.every(({ end }, partition) => (ends[stream]?.[partition] ?? Infinity) <= end)).toBe(true)
+    records += partitions.reduce((sum, { end }) => sum + end, 0)
+  }
+  expect(records).toBe(producer.records)
+  expect(await totalsOf(log)).toEqual(producer.payments.totals)
 })
 
 /** Once more from the log: the first copy of each id counts, unless it is taken back. */
-async function totalsOf(log: MemoryLog): Promise<ReadonlyMap<string, unknown>> {
+async function totalsOf(log: MemoryLog): Promise<ReadonlyMap<string, CardTotals>> {
+  const totals = new Map<string, CardTotals>(
+    cards.map((name) => [name, { n: 0, cents: 0n, records: 0, visits: 0, seconds: 0n }]),
+  )
+  const of = (name: Scalar): CardTotals => totals.get(String(name)) as CardTotals
+  const counting = new Map<Scalar, readonly [card: Scalar, cents: Scalar]>()
+  for await (const { op, cell } of rowsOf(log, streams.payments)) {
+    if (op !== Op.retract) of(cell('card')).records++
+    if (op === Op.retract) counting.delete(cell('id'))
+    else counting.set(cell('id'), [cell('card'), cell('cents')])
+  }
+  for (const [name, cents] of counting.values()) {
+    of(name).n++
+    of(name).cents += cents as bigint
+  }
+  for await (const { cell } of rowsOf(log, streams.visits)) {
+    of(cell('card')).visits++
+    of(cell('card')).seconds += cell('seconds') as bigint
+  }
+  return totals
+}
+
+async function* rowsOf(log: MemoryLog, stream: StreamDefinition) {
   const schema = streamSchema(stream.name, fieldsWritten(stream))
   const reader = new StreamReader({ log, stream, schemas: () => schema })
-  const ids = new Map<string, { readonly card: string; readonly cents: bigint }>()
-  const records = new Map<string, number>()
-  const partitions = (await log.describe('payments')) ?? []
-  for await (const batch of reader.scan(partitions.map(({ end }) => ({ epoch: 0, next: end })))) {
-    const cell = (name: string, row: number): Scalar => scalarAt(batch.columns[name] as Column, row)
-    for (let row = 0; row < batch.count; row++) {
-      const id = String(cell('id', row))
-      if (batch.ops?.[row] === Op.retract) {
-        ids.delete(id)
-        continue
+  const partitions = (await log.describe(stream.name)) ?? []
+  for await (const batch of reader.scan(partitions.map(({ end }) => ({ epoch: 0, next: end }))))
+    for (let row = 0; row < batch.count; row++)
+      yield {
+        op: batch.ops?.[row] ?? Op.insert,
+        cell: (name: string): Scalar => scalarAt(batch.columns[name] as Column, row),
       }
-      const card = String(cell('card', row))
-      records.set(card, (records.get(card) ?? 0) + 1)
-      ids.set(id, { card, cents: cell('cents', row) as bigint })
-    }
-  }
-  const counting = (name: string) => [...ids.values()].filter(({ card }) => card === name)
-  return new Map(
-    cards
-      .filter((name) => records.has(name))
-      .map((name) => [
-        name,
-        {
-          n: counting(name).length,
-          cents: counting(name).reduce((sum, { cents }) => sum + cents, 0n),
-          records: records.get(name),
-        },
-      ]),
-  )
 }
 
 it('a producer whose log has lost what it acknowledged says so', async () => {
   const log = new MemoryLog()
-  const producer = await Producer.start({ log, putSchema: async () => {}, stream, random: new Prng(1), retryMs: 1 })
+  const producer = await Producer.start({ log, putSchema: async () => {}, streams, random: new Prng(1), retryMs: 1 })
   await producer.appended()
   log.append = () => Promise.reject(new FeatureStoreError('FS_KAFKA_UNAVAILABLE', 'no answer'))
   log.nextSequence = () => Promise.resolve(0)
-  await expect(producer.appended()).rejects.toThrow(/the log had \d+ records of partition \d and has 0/)
+  await expect(producer.appended()).rejects.toThrow(/the log had \d+ records of (payments|visits)\/\d and has 0/)
   await expect(producer.stop()).rejects.toThrow(/the log had/)
 })
 

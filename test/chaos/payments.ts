@@ -6,22 +6,27 @@ const dayMs = 86_400_000
 export const cards = Array.from({ length: 60 }, (_, index) => `card ${index}`)
 const shops = Array.from({ length: 9 }, (_, index) => `shop ${index}`)
 
-/** What a card comes to: of all payments that count, and of all records as they lie in the topic. */
+/** What a card comes to. */
 export interface CardTotals {
-  /** Once each, without those that were taken back. */
+  /** Payments that count: once each, without those that were taken back. */
   n: number
   cents: bigint
-  /** Records that are no retraction: what somebody counts who counts every message. */
+  /** Records of payments as they lie in the topic, without retractions: what counts who counts every message. */
   records: number
+  visits: number
+  seconds: bigint
 }
 
+/** Lines for `append` by stream, in the order in which they are to lie in the log. */
+export type Lines = Readonly<Record<'payments' | 'visits', readonly string[]>>
+
 /**
- * Payments without end: a tenth of them late, some of those too late for a view, a tenth twice, a tenth taken back. Keeps
- * the totals of what it gave, by means that have nothing in common with the product's.
+ * Payments and visits without end. Of the payments a tenth is late, some of those too late for a view, a tenth there twice,
+ * a tenth taken back. Keeps the totals of what it gave, by means that have nothing in common with the product's.
  */
 export class Payments {
   readonly totals: ReadonlyMap<string, CardTotals> = new Map(
-    cards.map((card) => [card, { n: 0, cents: 0n, records: 0 }]),
+    cards.map((card) => [card, { n: 0, cents: 0n, records: 0, visits: 0, seconds: 0n }]),
   )
   readonly #random: Prng
   #made = 0
@@ -30,32 +35,50 @@ export class Payments {
     this.#random = random
   }
 
-  /** Lines for `append`, in the order in which they are to lie in the log. */
-  next(count: number, nowMs: number): string[] {
-    const random = this.#random
-    const lines: string[] = []
+  /** So many payments, and about half as many visits. */
+  next(count: number, nowMs: number): Lines {
+    const payments: string[] = []
+    const visits: string[] = []
     for (let index = 0; index < count; index++) {
-      const cents = random.integer(-50_000, 150_000)
-      const payment = {
-        id: `p${this.#made++}`,
-        at: nowMs - this.#ageMs(),
-        card: random.pick(cards),
-        shop: random.pick(shops),
-        amount: cents / 100,
-        cents,
-      }
-      const totals = this.totals.get(payment.card) as CardTotals
-      const copies = random.chance(0.1) ? 2 : 1
-      for (let copy = 0; copy < copies; copy++) lines.push(JSON.stringify(payment))
-      totals.records += copies
-      if (random.chance(0.1)) {
-        lines.push(JSON.stringify({ ...payment, _op: 'retract' }))
-      } else {
-        totals.n++
-        totals.cents += BigInt(cents)
-      }
+      payments.push(...this.#payment(nowMs))
+      if (this.#random.chance(0.5)) visits.push(this.#visit(nowMs))
+    }
+    return { payments, visits }
+  }
+
+  #payment(nowMs: number): string[] {
+    const random = this.#random
+    const cents = random.integer(-50_000, 150_000)
+    const payment = {
+      id: `p${this.#made++}`,
+      at: nowMs - this.#ageMs(),
+      card: random.pick(cards),
+      shop: random.pick(shops),
+      amount: cents / 100,
+      cents,
+    }
+    const totals = this.totals.get(payment.card) as CardTotals
+    const lines = [JSON.stringify(payment)]
+    if (random.chance(0.1)) lines.push(JSON.stringify(payment))
+    totals.records += lines.length
+    if (random.chance(0.1)) {
+      lines.push(JSON.stringify({ ...payment, _op: 'retract' }))
+    } else {
+      totals.n++
+      totals.cents += BigInt(cents)
     }
     return lines
+  }
+
+  /** Many of them alike: no event is told from another by what is in it. */
+  #visit(nowMs: number): string {
+    const random = this.#random
+    const seconds = random.integer(1, 9)
+    const visit = { at: nowMs - (nowMs % minuteMs) - minuteMs, card: random.pick(cards), seconds }
+    const totals = this.totals.get(visit.card) as CardTotals
+    totals.visits++
+    totals.seconds += BigInt(seconds)
+    return JSON.stringify(visit)
   }
 
   /** Not near the 20 days at which the view draws its line: the broker may take a while to give a record its time. */

@@ -1,10 +1,11 @@
 /** What must be true when the faults are over. Nothing of it is a worker's word. */
 import { valueAt } from '../../core/engine/feature-column.ts'
+import type { Project } from '../../cli/project.ts'
 import { openLookup } from '../../cli/serve-process.ts'
 import { openOffline } from '../../cli/stores.ts'
 import { recordCount } from '../../core/event/position.ts'
 import { eventually, run } from '../cli/support.ts'
-import { stream, type Arena } from './arena.ts'
+import type { Arena } from './arena.ts'
 import { cards } from './payments.ts'
 
 export interface Verdict {
@@ -49,22 +50,24 @@ export async function verify(arena: Arena): Promise<Verdict> {
 async function offlineSettled({ project, log, producer }: Arena): Promise<void> {
   await using offline = await openOffline(project, log.log.logId, 'read')
   await eventually('the offline tables hold every record', offlineMsMax, async () => {
-    const position = await offline.position([stream])
+    const position = await offline.position(streamsOf(project))
     return recordCount(position) === producer.records
   })
 }
 
-async function topicRecords({ log }: Arena): Promise<number> {
-  const partitions = (await log.log.describe(stream)) ?? []
-  return partitions.reduce((sum, { start, end }) => sum + end - start, 0)
+const streamsOf = ({ catalog }: Project): string[] => [...catalog.streams.keys()]
+
+async function topicRecords({ project, log }: Arena): Promise<number> {
+  const described = await Promise.all(streamsOf(project).map((stream) => log.log.describe(stream)))
+  return described.flatMap((partitions) => partitions ?? []).reduce((sum, { start, end }) => sum + end - start, 0)
 }
 
 async function appliedRecords({ positions }: Arena): Promise<number> {
   const found = (await positions.read()) ?? []
-  const partitions = found[0]?.length ?? 0
   let sum = 0
-  for (let partition = 0; partition < partitions; partition++)
-    sum += Math.min(...found.map((held) => held[partition] ?? 0))
+  for (const [stream, ends] of Object.entries(found[0] ?? {}))
+    for (let partition = 0; partition < ends.length; partition++)
+      sum += Math.min(...found.map((held) => held[stream]?.[partition] ?? 0))
   return sum
 }
 
@@ -72,16 +75,16 @@ async function appliedRecords({ positions }: Arena): Promise<number> {
 async function wrongTotals({ project, producer }: Arena): Promise<string[]> {
   await using opened = await openLookup(project)
   const { columns } = await opened.lookup.getFeatures({
-    features: ['totals:n', 'totals:cents'],
+    features: ['totals:n', 'totals:cents', 'visit_totals:n', 'visit_totals:seconds'],
     entities: { card: cards },
     request: {},
   })
-  const [n, cents] = columns
-  if (n === undefined || cents === undefined) throw new Error('no totals')
+  const textOf = (values: readonly unknown[]): string =>
+    `${values[0]} payments of ${values[1]} cents, ${values[2]} visits of ${values[3]} s`
   return cards.flatMap((card, row) => {
     const expected = producer.payments.totals.get(card)
-    const served = `${valueAt(n, row)} payments of ${valueAt(cents, row) ?? 0n} cents`
-    const appended = `${expected?.n ?? 0} payments of ${expected?.cents ?? 0n} cents`
+    const served = textOf(columns.map((column) => valueAt(column, row) ?? 0))
+    const appended = textOf([expected?.n, expected?.cents, expected?.visits, expected?.seconds])
     return served === appended ? [] : [`${card}: served ${served}, appended ${appended}`]
   })
 }

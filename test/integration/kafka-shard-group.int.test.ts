@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
 import { claimOf, type Claim } from '../../connectors/kafka/claim.ts'
-import { kafkajsOf, settingsOf } from '../../connectors/kafka/index.ts'
+import { kafkajsOf, KafkaShardGroup, settingsOf } from '../../connectors/kafka/index.ts'
 import { silentLogger, type Logger } from '../../core/ports/environment.ts'
 import { requireService, serverOfFile, startKafka, type KafkaOptions } from '../support/services.ts'
 import { random } from './support/random.ts'
@@ -283,4 +283,45 @@ describe('a shard group whose broker restarts', async () => {
     },
     limit,
   )
+})
+
+describe('a cluster that has no coordinator yet', async () => {
+  // Copies of the topic of offsets that one broker cannot keep: nobody coordinates until that topic is made by hand.
+  const broker = await serverOfFile('kafka', () => startBroker({ 'offsets.topic.replication.factor': 3 }))
+  const groupOf = (groupId: string, logger: Logger, joinMsMax: number) => {
+    const kafka = kafkajsOf(settingsOf({ brokers: broker().addresses, random }))
+    return { kafka, group: new KafkaShardGroup({ kafka, groupId, topic, shards, logger, sessionTimeoutMs, joinMsMax }) }
+  }
+
+  it('is waited for, and joined when it has one', { timeout: limit }, async () => {
+    const refused = Promise.withResolvers<void>()
+    const logger: Logger = {
+      ...silentLogger,
+      warn: (event, fields) => {
+        if (event === 'shards.group' && fields?.['restart'] === false) refused.resolve()
+      },
+    }
+    const early = groupOf('early', silentLogger, 0)
+    const listener = { assigned: async () => {}, revoked: async () => {} }
+    await expect(early.group.join(listener)).rejects.toMatchObject({ code: 'FS_KAFKA_UNAVAILABLE' })
+
+    const owned = new Set<number>()
+    const { kafka, group } = groupOf('patient', logger, limit)
+    const joining = group.join({
+      assigned: async (given) => given.forEach((shard) => owned.add(shard)),
+      revoked: async () => {},
+    })
+    await refused.promise
+    const admin = kafka.admin()
+    await admin.connect()
+    await makeTopic(admin, {
+      topic: '__consumer_offsets',
+      numPartitions: 1,
+      replicationFactor: 1,
+      configEntries: [{ name: 'cleanup.policy', value: 'compact' }],
+    })
+    await admin.disconnect()
+    await using _membership = await joining
+    await expect.poll(() => owned.size, wait).toBe(shards)
+  })
 })

@@ -27,6 +27,14 @@ export const payments = stream('payments', {
   partitions: 4,
 })
 
+/** Without an id, so that nothing but the position keeps an event from being counted twice. */
+export const visits = stream('visits', {
+  fields: { at: timestamp(), card: string(), seconds: int64() },
+  eventTime: 'at',
+  key: ['card'],
+  partitions: 2,
+})
+
 export const card = entity('card', { key: { card: string() } })
 export const shop = entity('shop', { key: { shop: string() } })
 
@@ -63,4 +71,11 @@ export const totals = view('totals', {
   features: ({ cents }) => ({ n: count(), cents: sum(cents) }),
 })
 
-export const risk = service('risk', { features: [byCard.all(), byShop.all()] })
+export const visitTotals = view('visit_totals', {
+  from: visits,
+  entity: card,
+  history: none,
+  features: ({ seconds }) => ({ n: count(), seconds: sum(seconds) }),
+})
+
+export const risk = service('risk', { features: [byCard.all(), byShop.all(), visitTotals.all()] })

@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import { Kafka, logLevel } from 'kafkajs'
 import { eventually } from '../../cli/support.ts'
 import { adminOf } from '../../support/services.ts'
-import { stream, type Arena } from '../arena.ts'
+import type { Arena } from '../arena.ts'
 import { countsKey, naiveGroup } from '../naive-worker.ts'
 import { cards } from '../payments.ts'
 import type { Scenario } from '../scenario.ts'
@@ -47,7 +47,7 @@ async function compare(arena: Arena): Promise<Verdict> {
 /** The group has committed the end of every partition. */
 async function consumed({ servers, project, producer }: Arena): Promise<void> {
   const prefix = project.config.log.kind === 'kafka' ? project.config.log.topicPrefix : ''
-  const topic = `${prefix}${stream}`
+  const topic = `${prefix}payments`
   const kafka = new Kafka({ brokers: [...servers.kafka.addresses], logLevel: logLevel.NOTHING })
   const admin = kafka.admin()
   await admin.connect()
@@ -55,7 +55,7 @@ async function consumed({ servers, project, producer }: Arena): Promise<void> {
     await eventually('all messages are consumed', consumedMsMax, async () => {
       const [found] = await admin.fetchOffsets({ groupId: naiveGroup, topics: [topic] })
       const committed = (found?.partitions ?? []).reduce((sum, { offset }) => sum + Math.max(0, Number(offset)), 0)
-      return committed === producer.records
+      return committed === producer.recordsOf('payments')
     })
   } finally {
     await admin.disconnect()
