@@ -9,6 +9,8 @@ import { percentile, tableOf } from './table.ts'
 
 const usage = 'usage: npm run chaos -- [--short] [--kills N] [--seed S] [--only TEXT] [--json]'
 
+const lingerMs = 10_000
+
 async function main(): Promise<number> {
   const { values } = parseArgs({
     options: {
@@ -55,3 +57,8 @@ function lineOf({ recoveries, ...result }: ScenarioResult, seed: number): Readon
 }
 
 process.exitCode = await main()
+// What keeps a process alive that is done is worth knowing, and not worth waiting for.
+setTimeout(() => {
+  console.error(`still open: ${process.getActiveResourcesInfo().join(', ')}`)
+  process.exit()
+}, lingerMs).unref()

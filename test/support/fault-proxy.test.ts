@@ -302,12 +302,12 @@ describe('a fault proxy', () => {
     open.push({ [Symbol.asyncDispose]: async () => void server.close() }, proxy)
     const client = new Client(proxy.port)
     proxy.inflict({ kind: 'hold', way: 'to-server' })
-    const bytes = Buffer.alloc(32 << 20, 'abcdefghijk')
-    let written = false
-    client.socket.write(bytes, () => (written = true))
-    await eventually(() => expect(proxy.connections).toBe(1))
-    await sleep(100)
-    expect(written).toBe(false)
+    const bytes = Buffer.alloc(64 << 20, 'abcdefghijk')
+    for (let at = 0; at < bytes.length; at += 1 << 20) client.socket.write(bytes.subarray(at, at + (1 << 20)))
+    // Until the proxy has taken what it takes.
+    for (let before = -1; before !== client.socket.writableLength; await sleep(300))
+      before = client.socket.writableLength
+    expect(client.socket.writableLength).toBeGreaterThan(32 << 20)
     proxy.heal()
     await eventually(() => expect(sink.reduce((sum, piece) => sum + piece.length, 0)).toBe(bytes.length))
     expect(Buffer.concat(sink).equals(bytes)).toBe(true)

@@ -48,8 +48,8 @@ export class Wire {
     if (typeof what === 'string') this.#ended = true
     else this.#waitingBytes += what.length
     const { delayMs } = this.#weather()
-    const dueMs = Math.max(performance.now() + delayMs, this.#queue.at(-1)?.dueMs ?? 0)
-    this.#queue.push({ dueMs, what })
+    // One that is due waits for those before it.
+    this.#queue.push({ dueMs: performance.now() + delayMs, what })
     this.pump()
   }
 
