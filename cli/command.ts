@@ -30,8 +30,16 @@ export const action =
       await run(await loadProject(options.project), options, ...rest)
     } catch (error) {
       process.exitCode = reportError(error, options.json === true)
+    } finally {
+      leaveParent()
     }
   }
+
+/** The channel to the parent keeps a process alive: it is closed when the work is done, or has failed. */
+function leaveParent(): void {
+  process.removeAllListeners('disconnect')
+  if (process.connected) process.disconnect?.()
+}
 
 /** Errors: FS_NOT_APPLIED. */
 export function requireApplied(project: Project, state: RegistryState): void {

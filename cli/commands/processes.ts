@@ -35,12 +35,6 @@ export async function checkApplied(project: Project): Promise<void> {
   requireApplied(project, await loadRegistry(open.log))
 }
 
-/** The channel to the parent keeps a process alive: it is closed when the work is done. */
-function leaveParent(): void {
-  process.removeAllListeners('disconnect')
-  if (process.connected) process.disconnect?.()
-}
-
 const tell = (message: ChildMessage): void => void process.send?.(message)
 
 export function addWorker(program: Command): void {
@@ -82,8 +76,8 @@ export function addWorker(program: Command): void {
         })
         progress.end()
         tell({ kind: 'done', peakBytes: peakOf(process.pid) })
-        if (supervised) leaveParent()
-        else if (options.json === true) printJson(last)
+        if (supervised) return
+        if (options.json === true) printJson(last)
         else if (last !== null)
           print(`${grouped((last as Told).applied)} records applied in ${seconds(Date.now() - started)}`)
       }),
@@ -111,7 +105,6 @@ export function addServe(program: Command): void {
             else print(`serving tidemark.v1.FeatureService on ${address}; Ctrl-C ends it`)
           },
         })
-        leaveParent()
       }),
     )
 }

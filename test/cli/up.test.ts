@@ -185,4 +185,27 @@ describe('up', () => {
     },
     limit,
   )
+
+  it(
+    'starts a worker that failed again',
+    async () => {
+      const folder = readingsProject()
+      await json(folder, ['apply'])
+      const other = start(folder, ['worker'])
+      started.push({ running: other, folder })
+      const holder = await workerOf(folder)
+      const running = start(folder, ['up', '--port', '0', '--json'])
+      started.push({ running, folder })
+      await eventually('the worker of up is refused', 30_000, () => running.stderr.includes('FS_LOCKED') || null)
+      other.interrupt()
+      await other.finished
+      const next = await eventually('up has a worker', 30_000, () => {
+        const pid = holderOf(folder, 'worker.lock')
+        return pid !== null && pid !== holder && isAlive(pid) ? pid : null
+      })
+      expect(next).not.toBe(running.pid)
+      await eventually('up serves', 30_000, () => running.stdout.includes('serving') || null)
+    },
+    limit * 2,
+  )
 })

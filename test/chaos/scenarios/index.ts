@@ -2,7 +2,7 @@ import type { Scenario } from '../scenario.ts'
 import { brokerDiskFull, brokerOutages } from './broker-outages.ts'
 import { killsAtSteps } from './kill-steps.ts'
 import { naive } from './naive.ts'
-import { killsOfBoth, randomKills } from './random-kills.ts'
+import { killsOfBoth, killsUnderLoad, randomKills } from './random-kills.ts'
 import { outagesInBrief } from './outages-in-brief.ts'
 import { rebalanceStorms } from './rebalance-storms.ts'
 import { failoverByHand, failoverBySentinel } from './redis-failover.ts'
@@ -17,13 +17,14 @@ export interface ScenarioOptions {
 
 /** All that `npm run chaos` runs, in this order. */
 export const scenariosOf = ({ kills }: ScenarioOptions): readonly Scenario[] => [
-  randomKills(Math.ceil(kills * 0.65)),
+  randomKills(Math.ceil(kills * 0.55)),
+  killsUnderLoad(Math.ceil(kills * 0.1)),
   killsOfBoth(Math.ceil(kills * 0.1)),
   killsAtSteps({ atOnce: 1, rounds: Math.ceil(kills / 100) }),
   zombies(Math.ceil(kills / 20)),
   rebalanceStorms(Math.ceil(kills / 50)),
   ...outagesOf(Math.ceil(kills / 50)),
-  naive(Math.ceil(kills * 0.65)),
+  naive(Math.ceil(kills * 0.1)),
 ]
 
 /** What every run of the tests has time for. */

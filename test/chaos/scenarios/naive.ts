@@ -7,16 +7,16 @@ import { countsKey, naiveGroup } from '../naive-worker.ts'
 import { cards } from '../payments.ts'
 import type { Scenario } from '../scenario.ts'
 import type { Verdict } from '../verify.ts'
-import { killing, paymentsPerTick } from './random-kills.ts'
+import { killing, manyPerTick } from './random-kills.ts'
 
 const consumedMsMax = 120_000
 
 /** The same kills, and what one would write without Tidemark: how many cards end up with another count than they have. */
 export const naive = (kills: number): Scenario => ({
   name: 'naive kafkajs + HINCRBY + auto-commit',
-  what: 'for comparison: two plain consumers, killed as the workers of the first scenario are',
+  what: 'for comparison: two plain consumers, killed as the workers are under load',
   program: join(import.meta.dirname, '..', 'naive-worker.ts'),
-  paymentsPerTick,
+  paymentsPerTick: manyPerTick,
   run: (arena, random) => killing(arena, random, { kills, atOnce: 1, measured: false }),
   compare,
 })

@@ -7,14 +7,24 @@ import type { WorkerProcess } from '../worker-process.ts'
 /** Of so many kills in quick succession the last one's recovery is measured. */
 const burst = 5
 
-/** About 450 records a second: a plain consumer has work to be killed at. */
-export const paymentsPerTick = 20
+/** About 450 records a second. */
+const paymentsPerTick = 20
+/** About 4,500: whoever consumes them is seldom killed while it has nothing to do. */
+export const manyPerTick = 200
 
 /** kill -9 of one of two workers, at any moment: also while they recover from the last one. */
 export const randomKills = (kills: number): Scenario => ({
   name: 'kill -9 of one of two',
   what: `one of two workers is killed at any moment, ${burst} times in quick succession, then they are given time`,
   paymentsPerTick,
+  run: (arena, random) => killing(arena, random, { kills, atOnce: 1 }),
+})
+
+/** What the naive consumers are compared with: as many kills, at the same rate. */
+export const killsUnderLoad = (kills: number): Scenario => ({
+  name: 'kill -9 under load',
+  what: 'as the first, with ten times the events',
+  paymentsPerTick: manyPerTick,
   run: (arena, random) => killing(arena, random, { kills, atOnce: 1 }),
 })
 
