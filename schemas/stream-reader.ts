@@ -104,6 +104,7 @@ export class StreamReader {
   ask(partition: number, from: Offset, bytes: number): void {
     const fetch = (): Promise<LogChunk> => this.#log.fetch(this.stream.name, partition, from, bytes)
     const before = this.#asked.get(partition)
+    if (before?.from === from) return
     const chunk = before === undefined ? fetch() : before.chunk.then(fetch, fetch)
     // Whoever reads meets the failure.
     chunk.catch(() => {})
