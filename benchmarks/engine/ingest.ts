@@ -234,13 +234,14 @@ async function replayRound({ dataset, expected }: Prepared, check: boolean): Pro
   return rate(name, 'events/s', dataset.events, cost)
 }
 
-/** What a reader of the store would answer. */
+/** What a reader of the store would answer. `catalog`: of whoever wrote the rows. */
 export async function ensureStored(
   { bench: name, expected }: Pick<Prepared, 'bench' | 'expected'>,
   store: OnlineStore,
+  catalog = mainCatalog,
 ): Promise<void> {
   const of = [...new Set(expected.map(({ card }) => card))]
-  const places = of.map((card) => rowKeyOf(mainCatalog, card))
+  const places = of.map((card) => rowKeyOf(catalog, card))
   const { rows } = await store.read(
     viewName,
     places.map(({ shard }) => shard),
@@ -250,7 +251,7 @@ export async function ensureStored(
   for (const [index, card] of of.entries()) {
     const { key, shard } = places[index] as (typeof places)[number]
     const row = rows[index] ?? null
-    byCard.set(card, row === null ? null : await wholeRow(store, mainCatalog, shard, key, row))
+    byCard.set(card, row === null ? null : await wholeRow(store, catalog, shard, key, row))
   }
-  ensureExpected(name, expected, (card, asOf) => finishRow(mainCatalog, byCard.get(card) ?? null, asOf))
+  ensureExpected(name, expected, (card, asOf) => finishRow(catalog, byCard.get(card) ?? null, asOf))
 }

@@ -16,7 +16,7 @@ import { isHead } from '../../core/engine/row-parts.ts'
 import type { ServerNode } from '../../test/support/services/node.ts'
 import { startKafka, type KafkaServer } from '../../test/support/services/kafka.ts'
 import { startRedis, type RedisServer } from '../../test/support/services/redis.ts'
-import { cardsSchema, cardText, mainCatalog, viewName } from '../engine/cards.ts'
+import { cardsSchema, cardText, viewName } from '../engine/cards.ts'
 import { endMs, type Dataset } from '../engine/dataset.ts'
 import type { Expected } from '../engine/expected.ts'
 import { ensureStored } from '../engine/ingest.ts'
@@ -188,16 +188,17 @@ export async function ensureRows(
   all: boolean,
 ): Promise<void> {
   await using store = await openOnline(project, 'read')
-  await ensureStored({ bench: what, expected }, store)
+  const { catalog } = project
+  await ensureStored({ bench: what, expected }, store, catalog)
   if (!all) return
   const numbers = new Map(dataset.perEntity.entries().map(([card]) => [cardText(card), card]))
   const asOf = { asOfMs: endMs, knownAsOfMs: Number.POSITIVE_INFINITY }
-  const countOf = rowFinisher(mainCatalog, 'count_7d')
+  const countOf = rowFinisher(catalog, 'count_7d')
   let events = 0
   for await (const { shard, key, row } of store.scan(viewName)) {
     const card = numbers.get(Buffer.from(key).toString())
     ensure(card !== undefined, `${what}: there is a row of a card that has no events`)
-    const whole = isHead(row) ? await wholeRow(store, mainCatalog, shard, key, row) : row
+    const whole = isHead(row) ? await wholeRow(store, catalog, shard, key, row) : row
     const count = Number(countOf(whole, asOf))
     ensure(
       count === dataset.perEntity[card],
