@@ -9,6 +9,7 @@ import {
 import { appendBytesMax } from '../log/append.ts'
 import { unavailable } from './errors.ts'
 import { type Settings } from './options.ts'
+import { wholeReplies } from './whole-replies.ts'
 
 /** kafkajs with our settings: for what happens now and then (topics, groups), and for the plain twin. */
 export function kafkajsOf(settings: Settings): Kafka {
@@ -16,6 +17,7 @@ export function kafkajsOf(settings: Settings): Kafka {
   return new kafkajs.Kafka({
     brokers: [...settings.brokers],
     clientId: settings.clientId,
+    socketFactory: wholeReplies,
     connectionTimeout: settings.connectTimeoutMs,
     requestTimeout: settings.requestTimeoutMs,
     logLevel: kafkajs.logLevel.NOTHING,
